@@ -1,0 +1,116 @@
+# penta - GNU make. `make help` says what there is.
+# Objects of a configuration lie in build/CONFIG: release (default), asan, tsan, clang.
+
+CONFIG ?= release
+B := build/$(CONFIG)
+CC := gcc
+OPT := -O2 -g
+SAN :=
+ifeq ($(CONFIG),asan)
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT := -O1 -g
+endif
+ifeq ($(CONFIG),tsan)
+SAN := -fsanitize=thread
+OPT := -O1 -g
+endif
+ifeq ($(CONFIG),clang)
+CC := clang
+endif
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+GEN := build/gen
+PKGS := $(shell cat tools/pkgs)
+WARN := -Wall -Wextra -Wshadow -Wvla -Wimplicit-fallthrough -Wstrict-prototypes -Wmissing-prototypes \
+	-Wno-unused-parameter -Werror
+CPPFLAGS = -D_GNU_SOURCE -Isrc -I$(GEN) $(PKG_CFLAGS)
+CFLAGS = -std=gnu17 $(OPT) $(WARN) $(SAN) -pthread -MMD -MP
+LDFLAGS = $(SAN) -pthread
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+
+SRC := $(sort $(shell find src -name '*.c'))
+MAIN := src/manage/cli/main.c
+LIBOBJ := $(patsubst %.c,$(B)/%.o,$(filter-out $(MAIN),$(SRC)))
+LIB := $(B)/libpenta.a
+# What is generated from the instruction table.
+GENFILES := $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc
+
+UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(shell find tests -name 'test_*.c'))
+FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(shell find fuzz -name 'fuzz_*.c'))
+BENCH := $(patsubst bench/%.c,$(B)/bench/%,$(shell find bench -name 'bench_*.c'))
+
+.PHONY: all build help demo check unit e2e bench fuzz install asan tsan clang setup compdb clean layers tour
+all: penta
+
+ifeq ($(CONFIG),release)
+penta: $(B)/penta
+	@cp $< $@.tmp && mv $@.tmp $@
+else
+penta: $(B)/penta
+endif
+
+$(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(LIB): $(LIBOBJ)
+	@rm -f $@; ar rcs $@ $^
+
+$(B)/%.o: %.c | $(GENFILES)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(notdir $*)) -c -o $@ $<
+
+# Tests, fuzzers and benches are single files (plus *.h beside them) over the library.
+$(B)/tests/%: tests/%.c $(LIB) | $(GENFILES)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS) $(shell pkg-config --libs cmocka) $(LIBS_$(notdir $*))
+$(B)/fuzz/%: fuzz/%.c $(LIB) | $(GENFILES)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+$(B)/bench/%: bench/%.c $(LIB) | $(GENFILES)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+
+$(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc &: src/x86/insns.tab tools/geninsn.awk
+	@mkdir -p $(GEN)/x86
+	awk -v OUT=ops -f tools/geninsn.awk src/x86/insns.tab > $(GEN)/x86/ops.h.tmp
+	awk -v OUT=table -f tools/geninsn.awk src/x86/insns.tab > $(GEN)/x86/insn_table.c.inc.tmp
+	@mv $(GEN)/x86/ops.h.tmp $(GEN)/x86/ops.h; mv $(GEN)/x86/insn_table.c.inc.tmp $(GEN)/x86/insn_table.c.inc
+
+setup:			## install what is missing (Debian packages; sudo only when not root)
+	@tools/setup build test
+demo:			## boot a stock Debian kernel to a shell on this terminal
+	@tools/setup build demo
+	@$(MAKE) --no-print-directory penta
+	@tools/demo
+check:			## every test, on a fresh machine too; ends in "N passed, N failed, N skipped"
+	@tools/setup build test
+	@$(MAKE) --no-print-directory -j$(shell nproc) penta units
+	@tests/run
+units: $(UNIT)
+unit: units		## the unit tests alone
+	@tests/run unit
+e2e: penta		## the end-to-end tests alone
+	@tests/run e2e
+asan tsan clang:	## the same build in build/NAME, with sanitizers or clang
+	$(MAKE) CONFIG=$@ penta
+bench: penta $(BENCH)	## performance beside the peers
+	@tools/setup build bench
+	bench/run
+fuzz: $(FUZZ)		## run all fuzzers, FUZZ_SECONDS each (default 60)
+	fuzz/run
+layers:			## every #include that points up or sideways
+	@tests/layers
+compdb: clean		## compile_commands.json
+	bear -- $(MAKE) penta units
+install: penta		## to $(DESTDIR)$(PREFIX)
+	install -D -m755 penta $(DESTDIR)$(PREFIX)/bin/penta
+	for p in man/*.1; do install -D -m644 $$p $(DESTDIR)$(PREFIX)/share/man/man1/$${p##*/}; done
+	install -D -m644 tools/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penta
+clean:
+	rm -rf build penta
+help:
+	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+-include $(shell [ -d $(B) ] && find $(B) -name '*.d')

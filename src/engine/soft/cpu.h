@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* cpu.h - the soft engine's vCPU, as the files of engine/soft see it.
+ *
+ * The parts, each in its file:
+ *   soft.c      the engine interface: make, run, kick, get and set state
+ *   block.c     decoded blocks: cache, lookup, invalidation when code is written
+ *   run.c       the loop: requests, interrupts, blocks, faults caught
+ *   mmu.c       page walks, software TLB, loads and stores
+ *   seg.c       segment loads, far transfers, gates; task.c hardware task switch
+ *   except.c    delivery of exceptions and interrupts through the IVT/IDT
+ *   exec_*.c    what instructions do;  fast.c their quick variants
+ *   sys.c       control registers; msr.c; cpuid, time; debug.c: DR0-7 and the host debugger
+ *   native.c    x87/MMX/SSE/AVX on the host's units; xsave.c
+ *
+ * How an instruction is executed. An exec function gets the cpu and the decoded instruction;
+ * c->rip is the instruction's own RIP (offset in CS), c->next_rip the following one's (already
+ * truncated to the code size). It may cpu_raise() (does not return) as long as it has changed
+ * nothing that the architecture says is unchanged on that fault. Branches set c->next_rip.
+ * Whoever changes what code fetch or address translation rests on (CPL, CS, CR0/3/4, EFER, ...)
+ * calls cpu_mode_changed() and has A_END in the table. */
+#ifndef PENTA_SOFT_CPU_H
+#define PENTA_SOFT_CPU_H
+
+#include "vm/machine.h"
+#include "x86/insn.h"
+#include <setjmp.h>
+
+struct block;
+struct uop;
+
+/* Arithmetic flags as the host's LAHF and SETO leave them in AX: AH = SF ZF 0 AF 0 PF 1 CF,
+ * AL = OF (0 or 1). Exec functions run the host's own ALU and keep the result as it is, so that
+ * undefined flags come out as silicon's. All other flags are in cpu->rflags (arithmetic bits 0). */
+enum cc { CC_OF = 1, CC_CF = 1 << 8, CC_PF = 1 << 10, CC_AF = 1 << 12, CC_ZF = 1 << 14, CC_SF = 1 << 15 };
+
+/* Software TLB. One set of entries for each way of looking at memory; direct-mapped by page. A tag
+ * is the linear page address, or TLB_INVALID (no page has bit 0 set). An entry whose page is MMIO,
+ * or must be seen first (not dirty yet, holds code, watched), has an invalid tag for that access
+ * and takes the slow path each time. */
+#define TLB_BITS 9
+#define TLB_SIZE (1u << TLB_BITS)
+#define TLB_INVALID 1ull
+struct tlb_entry {
+	u64 tag_r, tag_w, tag_x;
+	uintptr_t addend;	/* host address = linear + addend */
+};
+enum tlb_set { TLB_SUPER, TLB_USER, TLB_SETS };	/* supervisor (implicit too), user */
+
+struct cpu {
+	u64 r[REG_N];			/* r[REG_ZERO] stays 0 */
+	u64 rip, next_rip;
+	u32 cc;				/* enum cc */
+	u32 rflags;			/* FL_* without OSZAPC; bit 1 set */
+	const struct uop *u;		/* being executed (run.c, block.c) */
+	u8 tlb_set;			/* enum tlb_set of normal data accesses at this CPL */
+	u8 cpl;
+	u8 mode;			/* code size 2, 4, 8 */
+	u8 stack_size;			/* 2, 4, 8: width of SP */
+	bool lma64;			/* 64-bit mode (CS.L in long mode) */
+	bool flat;			/* DS ES SS CS: base 0, no limit in the way: only FS GS add */
+	u64 blk_rip;			/* RIP of the current block's first instruction; block.c */
+	struct vcpu *v;
+	struct machine *m;
+
+	struct cpu_seg seg[SEG_N];
+	struct { u64 base; u16 limit; } gdtr, idtr;
+	u64 cr0, cr2, cr3, cr4, xcr0, efer;	/* cr8 is the interrupt controller's */
+	u64 dr[8];
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 pat, misc_enable, tsc_aux, xss, spec_ctrl;
+	u64 mtrr_def, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+	u64 tsc_offset, tsc_adjust;
+	u64 kvm_system_time, kvm_wall_clock, kvm_steal_time, kvm_poll_control, kvm_async_pf;
+	u64 pdpte[4];			/* PAE: loaded with CR3 */
+	u64 a20_mask;			/* physical addresses are and-ed with it */
+
+	/* Between instructions. */
+	u8 activity;			/* enum cpu_activity */
+	u8 shadow;			/* enum: interrupts held off after STI / MOV SS; run.c counts down */
+	bool nmi_blocked, nmi_pending;
+	bool step_trap;			/* TF was set when the instruction began */
+	u64 db_pending;			/* DR6 bits of a #DB to raise after this instruction */
+	_Atomic u32 look;		/* not 0: leave the block loop and look at v->requests etc. */
+
+	/* A fault on its way (cpu_raise) and the events being delivered (double fault rules). */
+	sigjmp_buf catch;
+	struct { u8 vector; bool has_error, soft; u32 error; } exc;
+	int delivering;			/* vector being delivered, -1 none */
+
+	/* Extended state in standard XSAVE format: legacy area, header, AVX at 576. */
+	_Alignas(64) u8 xsave[1024];
+
+	struct tlb_entry tlb[TLB_SETS][TLB_SIZE];
+
+	/* Owned by the file named. */
+	struct block_cache *blocks;	/* block.c */
+	struct debug_state *debug;	/* debug.c */
+	struct native_state *native;	/* native.c: stubs by encoding */
+	struct soft_stats { u64 insns, blocks_made, block_lookups, tlb_fills, faults, irqs, io; } stats;
+};
+
+static inline struct cpu *cpu_of(struct vcpu *v) { return v->engine; }
+
+/* --- faults: none of these returns --- */
+_Noreturn void cpu_raise(struct cpu *c, unsigned vector);		/* no error code */
+_Noreturn void cpu_raise_err(struct cpu *c, unsigned vector, u32 error);
+static inline _Noreturn void raise_ud(struct cpu *c) { cpu_raise(c, EXC_UD); }
+static inline _Noreturn void raise_gp(struct cpu *c, u32 error) { cpu_raise_err(c, EXC_GP, error); }
+_Noreturn void raise_pf(struct cpu *c, u64 la, u32 error);
+
+/* --- flags --- */
+static inline u32 cc_to_flags(u32 cc)
+{
+	return ((cc >> 8) & (FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF)) | (cc & 1) << 11;
+}
+static inline u32 flags_to_cc(u64 fl)
+{
+	return (fl & (FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF)) << 8 | 0x200 | ((fl >> 11) & 1);
+}
+static inline u64 cpu_get_rflags(const struct cpu *c)
+{
+	return c->rflags | FL_1 | cc_to_flags(c->cc);
+}
+/* All of @fl; callers mask by privilege first. Ends the block when TF or IF may have changed. */
+void cpu_set_rflags(struct cpu *c, u64 fl);
+static inline unsigned cpu_iopl(const struct cpu *c) { return (c->rflags >> FL_IOPL_SHIFT) & 3; }
+static inline bool cpu_protected(const struct cpu *c) { return c->cr0 & CR0_PE; }
+static inline bool cpu_v86(const struct cpu *c) { return c->rflags & FL_VM; }
+static inline bool cpu_long(const struct cpu *c) { return c->efer & EFER_LMA; }
+
+/* --- run.c --- */
+/* Recompute mode, cpl, tlb_set, flat, stack_size from cr0/efer/seg/rflags; leave the block. */
+void cpu_mode_changed(struct cpu *c);
+void cpu_look(struct cpu *c);		/* own thread: make the loop look at requests, IF, TF, ... */
+/* Execute one instruction that is already decoded (the kvm engine's fallback, the tests). */
+void exec_insn(struct cpu *c, const struct insn *in);
+
+/* --- mmu.c: loads and stores. @seg: enum seg; @off: effective address (offset). Little-endian
+ * values of @size 1 2 4 8; unaligned and page-crossing as the architecture says: both pages are
+ * checked before anything is written. MMIO goes to the bus. Alignment check (#AC) inside. --- */
+u64 mem_ld(struct cpu *c, unsigned seg, u64 off, unsigned size);
+void mem_st(struct cpu *c, unsigned seg, u64 off, u64 val, unsigned size);
+/* Host pointer for an atomic or read-modify-write access of @size bytes when it lies in one page
+ * of RAM; NULL when it does not (MMIO or page-crossing): the caller then loads and stores under
+ * mem_split_lock(). Write permission is checked; dirty and code rules are done. */
+void *mem_rmw(struct cpu *c, unsigned seg, u64 off, unsigned size);
+void mem_split_lock(struct cpu *c);	/* stops other vCPUs' split accesses */
+void mem_split_unlock(struct cpu *c);
+/* Any length up to 4096 (SSE, FXSAVE, XSAVE, tasks). */
+void mem_ld_bytes(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len);
+void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *buf, unsigned len);
+/* Fault now if [off, off+len) cannot be accessed so; changes only A (and D when @write) bits. */
+void mem_probe(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write);
+
+/* The same by linear address: after segmentation. @as: whose rights. */
+enum mem_as { AS_CURRENT, AS_SYSTEM /* descriptor tables, TSS, IDT stack pushes at CPL 0 */, AS_USER };
+u64 lin_ld(struct cpu *c, u64 la, unsigned size, enum mem_as as);
+void lin_st(struct cpu *c, u64 la, u64 val, unsigned size, enum mem_as as);
+void lin_probe(struct cpu *c, u64 la, unsigned len, bool write, enum mem_as as);
+
+/* seg:off to linear with limit, type, canonical checks: #GP(0) or #SS(0) when @seg is SS. */
+u64 seg_linear(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write);
+
+/* Longest run of bytes from @la in one page as host memory, for string instructions: NULL when
+ * not plain RAM. *@n: in: wanted, out: what is there. Faults as an access would. */
+void *lin_span(struct cpu *c, u64 la, bool write, size_t *n);
+
+/* Code: host pointer to the byte at linear @la, the number of bytes up to the page end in *@n and
+ * the physical address in *@gpa. Faults as an instruction fetch. NULL: not RAM (executing MMIO). */
+const u8 *mmu_fetch(struct cpu *c, u64 la, u64 *gpa, size_t *n);
+
+void tlb_flush_all(struct cpu *c);		/* also global */
+void tlb_flush_nonglobal(struct cpu *c);	/* CR3 load */
+void tlb_flush_page(struct cpu *c, u64 la);	/* INVLPG */
+void tlb_flush_pcid(struct cpu *c, unsigned pcid, bool globals);
+/* Translate without side effects (debugger). -EFAULT. */
+int mmu_peek(struct cpu *c, u64 la, u64 *gpa);
+
+/* --- block.c --- */
+/* A store hit a page with RAM_PAGE_CODE: drop what was decoded there. After the store. */
+void block_code_written(struct cpu *c, u64 gpa, unsigned len);
+void block_flush_all(struct cpu *c);
+
+/* --- seg.c, task.c, except.c --- */
+void seg_load(struct cpu *c, unsigned seg, u16 sel);		/* MOV/POP/Lxs semantics, not CS */
+void seg_load_real(struct cpu *c, unsigned seg, u16 sel);	/* real and v86: base = sel << 4 */
+void far_jump(struct cpu *c, u16 sel, u64 off, unsigned opsize);
+void far_call(struct cpu *c, u16 sel, u64 off, unsigned opsize);
+void far_ret(struct cpu *c, unsigned opsize, unsigned pop_bytes);
+void do_iret(struct cpu *c, unsigned opsize);
+/* Read a descriptor; faults (vector, sel & 0xfffc) when beyond the table. */
+u64 desc_read(struct cpu *c, u16 sel, unsigned fault_vector);
+enum task_reason { TASK_JMP, TASK_CALL, TASK_IRET, TASK_INT };
+void task_switch(struct cpu *c, u16 tss_sel, enum task_reason why, bool has_error, u32 error);
+enum int_kind { INT_HW, INT_EXC, INT_SOFT /* INT n */, INT_SOFT3 /* INT3, INTO */, INT_ICEBP, INT_NMI };
+/* Deliver through IVT/IDT. c->rip is what is pushed. Faults inside become double/triple faults. */
+void deliver(struct cpu *c, unsigned vector, enum int_kind kind, bool has_error, u32 error);
+
+/* --- sys.c, msr.c --- */
+void cpu_write_cr(struct cpu *c, unsigned n, u64 val);	/* checks and side effects; may #GP */
+u64 cpu_read_cr(struct cpu *c, unsigned n);
+int msr_read(struct cpu *c, u32 msr, u64 *val);		/* 0 or -EPERM (#GP) */
+int msr_write(struct cpu *c, u32 msr, u64 val);
+bool io_allowed(struct cpu *c, u16 port, unsigned size);	/* IOPL and the TSS bitmap */
+u64 io_in(struct cpu *c, u16 port, unsigned size);		/* takes the machine lock */
+void io_out(struct cpu *c, u16 port, u64 val, unsigned size);
+
+/* --- native.c: instructions with A_NATIVE --- */
+void native_exec(struct cpu *c, const struct insn *in);
+
+/* --- exec dispatch: each exec_*.c exports a table of { op, function }, closed by { 0, NULL };
+ * exec_table.c lists the tables and builds the index. An op in none of them: #UD, logged once. --- */
+typedef void exec_fn(struct cpu *c, const struct insn *in);
+struct exec_entry { u16 op; exec_fn *fn; };
+exec_fn *exec_of(unsigned op);
+
+/* --- operands (operand.h has the inline helpers) --- */
+/* Offset of the memory operand, truncated to the address size. */
+static inline u64 insn_ea(const struct cpu *c, const struct insn *in)
+{
+	u64 ea = c->r[in->base] + (c->r[in->index] << in->scale) + (u64)in->disp;
+	if (in->rip_rel)
+		ea += c->next_rip;
+	return in->adsize == 8 ? ea : in->adsize == 4 ? (u32)ea : (u16)ea;
+}
+static inline u64 gpr_read(const struct cpu *c, const struct operand *o)
+{
+	u64 v = c->r[o->reg];
+	if (o->high8)
+		return (u8)(v >> 8);
+	return o->size == 8 ? v : o->size == 4 ? (u32)v : o->size == 2 ? (u16)v : (u8)v;
+}
+static inline void gpr_write(struct cpu *c, const struct operand *o, u64 v)
+{
+	u64 *r = &c->r[o->reg];
+	switch (o->size) {
+	case 8: *r = v; break;
+	case 4: *r = (u32)v; break;
+	case 2: *r = (*r & ~0xffffull) | (u16)v; break;
+	default:
+		if (o->high8) *r = (*r & ~0xff00ull) | (u64)(u8)v << 8;
+		else *r = (*r & ~0xffull) | (u8)v;
+	}
+}
+/* Read operand @i of any integer kind (register, memory, immediate, segment selector). */
+u64 opd_read(struct cpu *c, const struct insn *in, unsigned i);
+void opd_write(struct cpu *c, const struct insn *in, unsigned i, u64 val);
+
+/* Push and pop with the stack's width and segment checks; @size of the item. Pop changes SP only. */
+void stack_push(struct cpu *c, u64 val, unsigned size);
+u64 stack_pop(struct cpu *c, unsigned size);
+
+#endif

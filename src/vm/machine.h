@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* machine.h - the skeleton that a platform fills: RAM, buses, clock, vCPUs, devices, one lock.
+ * Nothing here is global: a unit test runs two machines in one process. */
+#ifndef PENTA_VM_MACHINE_H
+#define PENTA_VM_MACHINE_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "vm/bus.h"
+#include "vm/clock.h"
+#include "vm/cpuid.h"
+#include "vm/device.h"
+#include "vm/engine.h"
+#include "vm/ram.h"
+#include "vm/vcpu.h"
+
+#define MACHINE_CPUS_MAX 64
+
+enum machine_status {
+	MACHINE_NEW, MACHINE_RUNNING, MACHINE_PAUSED,
+	MACHINE_OFF,		/* the guest powered off */
+	MACHINE_CRASHED,	/* triple fault with on_crash=exit, or a fatal engine error */
+};
+enum on_crash { ON_CRASH_EXIT, ON_CRASH_RESET, ON_CRASH_PAUSE };
+
+struct machine_config {
+	u64 ram_size;			/* bytes */
+	unsigned ncpus;			/* 1 .. MACHINE_CPUS_MAX */
+	const struct engine_ops *engine;
+	const struct cpu_model *cpu_model;	/* borrowed, constant */
+	enum on_crash on_crash;
+};
+
+struct machine {
+	struct machine_config cfg;
+	pthread_mutex_t lock;		/* the machine lock: devices, buses, timers, interrupt chips */
+	struct loop *loop;		/* callbacks run with the lock held */
+	struct clock *clock;
+	struct ram *ram;
+	struct bus *ports, *mmio;
+	unsigned ncpus;
+	struct vcpu *cpu[MACHINE_CPUS_MAX];
+	void *engine;			/* the engine's own */
+	bool a20;			/* address line 20 open */
+	struct cpuid_table *cpuid;	/* what every vCPU's CPUID shows (vm/cpuid.h) */
+	struct device_entry *devices;	/* in order of creation; machine.c */
+	struct msi_sink msi;
+
+	_Atomic int status;		/* enum machine_status */
+	int exit_code;			/* for debug-exit devices; 0 otherwise */
+	struct err fatal;
+	void (*on_status)(struct machine *m, void *ctx);	/* lock held; may be NULL */
+	void *on_status_ctx;
+	/* A host debugger (gdb stub): called on the vCPU's thread, no lock, vCPU outside the engine */
+	void (*on_debug)(struct vcpu *v, void *ctx);
+	void *on_debug_ctx;
+	/* The platform's boot state: applied to every vCPU after each reset. May be NULL. */
+	void (*on_reset)(struct machine *m, void *ctx);
+	void *on_reset_ctx;
+};
+
+int machine_new(struct machine **out, const struct machine_config *cfg, struct err *e);
+void machine_free(struct machine *m);		/* stops and joins; accepts NULL and half-made */
+static inline void machine_lock(struct machine *m) { pthread_mutex_lock(&m->lock); }
+static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
+
+/* Start all vCPU threads and the clock. The caller then runs machine_run() on the thread that is
+ * to be the event loop; it returns when the status is OFF or CRASHED or machine_quit() was called. */
+int machine_start(struct machine *m, struct err *e);
+enum machine_status machine_run(struct machine *m);
+void machine_quit(struct machine *m);		/* any thread */
+
+/* Pause: on return all vCPUs are parked and the clock stands. Not from a vCPU thread; no lock. */
+void machine_pause(struct machine *m);
+void machine_resume(struct machine *m);
+
+/* For devices and engines (lock held, also from vCPU threads): done soon after, on the loop. */
+void machine_request_reset(struct machine *m);
+void machine_request_poweroff(struct machine *m);
+void machine_request_exit(struct machine *m, int exit_code);	/* debug-exit */
+void machine_report_crash(struct machine *m, struct vcpu *v, const char *why);
+
+/* Print registers and some code of a vCPU, as on a crash. Only while parked. */
+void vcpu_dump(struct vcpu *v, FILE *f);
+
+#endif
