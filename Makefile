@@ -38,8 +38,8 @@ LIB := $(B)/libpenta.a
 GENFILES := $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc
 
 UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(shell find tests -name 'test_*.c'))
-FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(shell find fuzz -name 'fuzz_*.c'))
-BENCH := $(patsubst bench/%.c,$(B)/bench/%,$(shell find bench -name 'bench_*.c'))
+FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
+BENCH := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/bench_*.c))
 
 .PHONY: all build help demo check unit e2e bench fuzz install asan tsan clang setup compdb clean layers tour
 all: penta
@@ -55,7 +55,7 @@ $(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(LIB): $(LIBOBJ)
-	@rm -f $@; ar rcs $@ $^
+	@rm -f $@; ar rcs $@ $(filter %.o,$^)
 
 $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
