@@ -87,6 +87,8 @@ struct cpu {
 	sigjmp_buf catch;
 	struct { u8 vector; bool has_error, soft; u32 error; } exc;
 	int delivering;			/* vector being delivered, -1 none */
+	bool ext;			/* not by INT n: error codes of faults get EXT (except.c) */
+	u8 dbg_armed;			/* enum debug_armed; 0: nothing to look for (debug.c) */
 
 	/* Extended state in standard XSAVE format: legacy area, header, AVX at 576. */
 	_Alignas(64) u8 xsave[1024];
@@ -158,6 +160,8 @@ enum mem_as { AS_CURRENT, AS_SYSTEM /* descriptor tables, TSS, IDT stack pushes 
 u64 lin_ld(struct cpu *c, u64 la, unsigned size, enum mem_as as);
 void lin_st(struct cpu *c, u64 la, u64 val, unsigned size, enum mem_as as);
 void lin_probe(struct cpu *c, u64 la, unsigned len, bool write, enum mem_as as);
+/* mem_rmw() by linear address: accessed and busy bits of descriptors are set by locked ORs. */
+void *lin_rmw(struct cpu *c, u64 la, unsigned size, enum mem_as as);
 
 /* seg:off to linear with limit, type, canonical checks: #GP(0) or #SS(0) when @seg is SS. */
 u64 seg_linear(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write);
@@ -196,6 +200,31 @@ void task_switch(struct cpu *c, u16 tss_sel, enum task_reason why, bool has_erro
 enum int_kind { INT_HW, INT_EXC, INT_SOFT /* INT n */, INT_SOFT3 /* INT3, INTO */, INT_ICEBP, INT_NMI };
 /* Deliver through IVT/IDT. c->rip is what is pushed. Faults inside become double/triple faults. */
 void deliver(struct cpu *c, unsigned vector, enum int_kind kind, bool has_error, u32 error);
+
+/* --- debug.c: DR0-7 and the host debugger's points ---
+ * Nothing is looked for while c->dbg_armed is 0. DBG_EXEC: block.c ends a block before an
+ * instruction for which debug_exec_at() is true, so that it comes first in its own, and run.c calls
+ * debug_entry() when it enters a block. DBG_DATA: mmu.c makes no fast TLB entry for a page for
+ * which debug_watch_page() is true, and calls debug_watch() for each access that takes the slow
+ * path, once it can no longer fault. Whoever arms or disarms points flushes TLB and blocks
+ * himself (debug.c does). */
+enum debug_armed { DBG_EXEC = 1, DBG_DATA = 2, DBG_IO = 4, DBG_STEP = 8 /* host debugger's step */ };
+int debug_init(struct cpu *c);
+void debug_free(struct cpu *c);			/* accepts half-made */
+int debug_set_ctl(struct cpu *c, const struct debug_ctl *d);	/* host debugger; while parked */
+struct debug_hit debug_get_hit(const struct cpu *c);
+void debug_rearm(struct cpu *c);		/* dr[] changed from outside: set_state, reset */
+bool debug_exec_at(const struct cpu *c, u64 la);
+/* At c->rip, between instructions. True: stop for the host debugger, nothing was executed. The
+ * guest's own breakpoint raises #DB (does not return) unless RF. */
+bool debug_entry(struct cpu *c);
+bool debug_watch_page(const struct cpu *c, u64 la);
+void debug_watch(struct cpu *c, u64 la, unsigned len, bool write);
+/* After an instruction, c->rip the next one's: raise what c->db_pending holds as the #DB trap
+ * (delivers it), and say whether the host debugger wants to stop (step, watchpoint). */
+bool debug_after(struct cpu *c);
+u64 debug_read_dr(struct cpu *c, unsigned n);	/* MOV from and to DRn; may raise #UD #GP #DB */
+void debug_write_dr(struct cpu *c, unsigned n, u64 val);
 
 /* --- sys.c, msr.c --- */
 void cpu_write_cr(struct cpu *c, unsigned n, u64 val);	/* checks and side effects; may #GP */
