@@ -63,13 +63,13 @@ int main(int argc, char **argv)
 	static uint32_t buf[200000];
 	double t = now();
 	uint64_t r = loop(10000000 * scale);
-	printf("loop %.3f %llx\n", now() - t, (unsigned long long)r);
+	printf("loop %.4f %llx\n", now() - t, (unsigned long long)r);
 	for (unsigned i = 0; i < 200000; i++)
 		buf[i] = i * 2654435761u;
 	t = now();
 	for (unsigned i = 0; i < 10 * scale; i++)
 		r += crc32_c((uint8_t *)buf, sizeof(buf));
-	printf("crc32 %.3f %llx\n", now() - t, (unsigned long long)r);
+	printf("crc32 %.4f %llx\n", now() - t, (unsigned long long)r);
 	t = now();
 	for (unsigned i = 0; i < scale; i++) {
 		for (unsigned k = 0; k < 200000; k++)
@@ -77,9 +77,9 @@ int main(int argc, char **argv)
 		qsort(buf, 200000, 4, cmp);
 		r += buf[777];
 	}
-	printf("sort %.3f %llx\n", now() - t, (unsigned long long)r);
+	printf("sort %.4f %llx\n", now() - t, (unsigned long long)r);
 	t = now();
-	r += fib(27 + (scale > 4));
-	printf("recursion %.3f %llx\n", now() - t, (unsigned long long)r);
+	r += fib(32);
+	printf("recursion %.4f %llx\n", now() - t, (unsigned long long)r);
 	return 0;
 }
