@@ -7,6 +7,9 @@
 
 struct vcpu;
 
+/* Ticks of the local APICs' timers before the divider: CPUID leaf 0x15's crystal, if shown. */
+#define APIC_TIMER_HZ 1000000000ull
+
 /* One wire into some chip's input. A zeroed line is unconnected. Machine lock held. */
 struct irq_line {
 	void (*set)(void *chip, unsigned n, int level);
@@ -42,6 +45,7 @@ struct intc_ops {
 	int (*wrmsr)(void *intc, u32 msr, u64 val);
 	u8 (*sipi_vector)(void *intc);		/* of the SIPI last requested */
 	void (*init)(void *intc);		/* INIT received: reset all but the APIC id */
+	void (*tsc_changed)(void *intc);	/* v->tsc_offset is new: the deadline moves. May be NULL */
 };
 
 #endif

@@ -30,6 +30,9 @@ struct vcpu {
 	_Atomic u32 requests;		/* enum vcpu_req */
 	const struct intc_ops *intc_ops;	/* NULL: none (unit tests) */
 	void *intc;
+	/* Guest TSC minus clock_tsc(). The engine that keeps the TSC stores it whenever WRMSR TSC,
+	 * WRMSR TSC_ADJUST or set_state changes it; the APIC's deadline timer counts with it. */
+	_Atomic u64 tsc_offset;
 	void *engine;			/* the engine's own, e.g. struct cpu of soft */
 
 	/* Thread and stopping: vcpu.c's. */
