@@ -46,19 +46,25 @@ struct tlb_entry {
 };
 enum tlb_set { TLB_SUPER, TLB_USER, TLB_SETS };	/* supervisor (implicit too), user */
 
+/* Interrupts held off for one instruction. Who sets it calls cpu_look(). */
+enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOVSS /* #DB too */ };
+
 struct cpu {
 	u64 r[REG_N];			/* r[REG_ZERO] stays 0 */
 	u64 rip, next_rip;
 	u32 cc;				/* enum cc */
 	u32 rflags;			/* FL_* without OSZAPC; bit 1 set */
-	const struct uop *u;		/* being executed (run.c, block.c) */
+	u32 map_gen;			/* bumped by every TLB flush (mmu.c): links of blocks rest on it */
 	u8 tlb_set;			/* enum tlb_set of normal data accesses at this CPL */
 	u8 cpl;
 	u8 mode;			/* code size 2, 4, 8 */
 	u8 stack_size;			/* 2, 4, 8: width of SP */
 	bool lma64;			/* 64-bit mode (CS.L in long mode) */
 	bool flat;			/* DS ES SS CS: base 0, no limit in the way: only FS GS add */
-	u64 blk_rip;			/* RIP of the current block's first instruction; block.c */
+	_Atomic u32 look;		/* not 0: leave the block loop and look at v->requests etc. */
+	struct block *blk;		/* being executed; block.c */
+	struct tlb_entry *tlb_now;	/* tlb[tlb_set]; cpu_mode_changed() */
+	u64 mode_key;			/* what decoded code depends on; cpu_mode_changed() */
 	struct vcpu *v;
 	struct machine *m;
 
@@ -77,11 +83,12 @@ struct cpu {
 
 	/* Between instructions. */
 	u8 activity;			/* enum cpu_activity */
-	u8 shadow;			/* enum: interrupts held off after STI / MOV SS; run.c counts down */
+	u8 shadow;			/* enum shadow: run.c ends it after the next instruction */
 	bool nmi_blocked, nmi_pending;
 	bool step_trap;			/* TF was set when the instruction began */
+	_Atomic bool outside;		/* not in the block loop: holds no write tag (block.c) */
+	_Atomic u64 code_epoch;		/* new code pages known here: block.c */
 	u64 db_pending;			/* DR6 bits of a #DB to raise after this instruction */
-	_Atomic u32 look;		/* not 0: leave the block loop and look at v->requests etc. */
 
 	/* A fault on its way (cpu_raise) and the events being delivered (double fault rules). */
 	sigjmp_buf catch;
@@ -104,14 +111,14 @@ struct cpu {
 
 static inline struct cpu *cpu_of(struct vcpu *v) { return v->engine; }
 
-/* --- faults: none of these returns --- */
+/* --- faults (except.c): none of these returns; c->rip must be the instruction's --- */
 _Noreturn void cpu_raise(struct cpu *c, unsigned vector);		/* no error code */
 _Noreturn void cpu_raise_err(struct cpu *c, unsigned vector, u32 error);
 static inline _Noreturn void raise_ud(struct cpu *c) { cpu_raise(c, EXC_UD); }
 static inline _Noreturn void raise_gp(struct cpu *c, u32 error) { cpu_raise_err(c, EXC_GP, error); }
 _Noreturn void raise_pf(struct cpu *c, u64 la, u32 error);
 
-/* --- flags --- */
+/* --- flags (cpu_set_rflags: run.c) --- */
 static inline u32 cc_to_flags(u32 cc)
 {
 	return ((cc >> 8) & (FL_SF | FL_ZF | FL_AF | FL_PF | FL_CF)) | (cc & 1) << 11;
@@ -181,8 +188,17 @@ void tlb_flush_pcid(struct cpu *c, unsigned pcid, bool globals);
 /* Translate without side effects (debugger). -EFAULT. */
 int mmu_peek(struct cpu *c, u64 la, u64 *gpa);
 
-/* --- block.c --- */
-/* A store hit a page with RAM_PAGE_CODE: drop what was decoded there. After the store. */
+/* Hold off interrupts (and #DB after MOV SS) until after the next instruction. */
+static inline void cpu_set_shadow(struct cpu *c, enum shadow s)
+{
+	c->shadow = s;
+	cpu_look(c);
+}
+
+/* --- block.c ---
+ * Flushes (tlb_flush_*) bump c->map_gen. A page with RAM_PAGE_CODE gets no write tag. */
+/* A store hit a page with RAM_PAGE_CODE: drop what was decoded there. After the store.
+ * May be called from any thread with c NULL through ram_on_code_write(). */
 void block_code_written(struct cpu *c, u64 gpa, unsigned len);
 void block_flush_all(struct cpu *c);
 
@@ -242,6 +258,10 @@ void native_exec(struct cpu *c, const struct insn *in);
  * exec_table.c lists the tables and builds the index. An op in none of them: #UD, logged once. --- */
 typedef void exec_fn(struct cpu *c, const struct insn *in);
 struct exec_entry { u16 op; exec_fn *fn; };
+extern const struct exec_entry exec_int_table[], exec_stack_table[], exec_branch_table[];
+extern const struct exec_entry exec_string_table[], exec_bit_table[];
+extern const struct exec_entry exec_seg_table[], exec_sys_table[];
+extern const struct exec_entry exec_simd_table[];	/* XSAVE, FXSAVE, LDMXCSR ... */
 exec_fn *exec_of(unsigned op);
 
 /* --- operands (operand.h has the inline helpers) --- */
