@@ -13,6 +13,7 @@
 #include "vm/engine.h"
 #include "vm/ram.h"
 #include "vm/vcpu.h"
+#include <stdio.h>
 
 #define MACHINE_CPUS_MAX 64
 
