@@ -44,7 +44,13 @@ struct tlb_entry {
 	u64 tag_r, tag_w, tag_x;
 	uintptr_t addend;	/* host address = linear + addend */
 };
-enum tlb_set { TLB_SUPER, TLB_USER, TLB_SETS };	/* supervisor (implicit too), user */
+enum tlb_set {
+	TLB_SUPER,	/* supervisor: fetches, implicit accesses, data while SMAP holds */
+	TLB_USER,
+	TLB_SUPER_AC,	/* supervisor data while RFLAGS.AC lifts SMAP: STAC and CLAC flush nothing */
+	TLB_SLOW,	/* always empty: user data under alignment check (CR0.AM and RFLAGS.AC) */
+	TLB_SETS
+};
 
 /* Interrupts held off for one instruction. Who sets it calls cpu_look(). */
 enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOVSS /* #DB too */ };
@@ -55,7 +61,7 @@ struct cpu {
 	u32 cc;				/* enum cc */
 	u32 rflags;			/* FL_* without OSZAPC; bit 1 set */
 	u32 map_gen;			/* bumped by every TLB flush (mmu.c): links of blocks rest on it */
-	u8 tlb_set;			/* enum tlb_set of normal data accesses at this CPL */
+	u8 tlb_set;			/* enum tlb_set of normal data accesses: tlb_data_set() */
 	u8 cpl;
 	u8 mode;			/* code size 2, 4, 8 */
 	u8 stack_size;			/* 2, 4, 8: width of SP */
@@ -103,6 +109,9 @@ struct cpu {
 	struct tlb_entry tlb[TLB_SETS][TLB_SIZE];
 
 	/* Owned by the file named. */
+	struct mmu *mmu;		/* tlb.c */
+	u64 code_wrote_gpa;		/* see mmu_code_settle() */
+	u32 code_wrote_len;
 	struct block_cache *blocks;	/* block.c */
 	struct debug_state *debug;	/* debug.c */
 	struct native_state *native;	/* native.c: stubs by encoding */
@@ -138,6 +147,17 @@ static inline bool cpu_protected(const struct cpu *c) { return c->cr0 & CR0_PE; 
 static inline bool cpu_v86(const struct cpu *c) { return c->rflags & FL_VM; }
 static inline bool cpu_long(const struct cpu *c) { return c->efer & EFER_LMA; }
 
+/* What c->tlb_set must be; to be set again whenever CPL, CR0.AM, CR4.SMAP or RFLAGS.AC change
+ * (cpu_mode_changed(), cpu_set_rflags()). */
+static inline u8 tlb_data_set(const struct cpu *c)
+{
+	bool ac = c->rflags & FL_AC;
+
+	if (c->cpl == 3)
+		return ac && (c->cr0 & CR0_AM) ? TLB_SLOW : TLB_USER;
+	return ac && (c->cr4 & CR4_SMAP) ? TLB_SUPER_AC : TLB_SUPER;
+}
+
 /* --- run.c --- */
 /* Recompute mode, cpl, tlb_set, flat, stack_size from cr0/efer/seg/rflags; leave the block. */
 void cpu_mode_changed(struct cpu *c);
@@ -145,7 +165,7 @@ void cpu_look(struct cpu *c);		/* own thread: make the loop look at requests, IF
 /* Execute one instruction that is already decoded (the kvm engine's fallback, the tests). */
 void exec_insn(struct cpu *c, const struct insn *in);
 
-/* --- mmu.c: loads and stores. @seg: enum seg; @off: effective address (offset). Little-endian
+/* --- walk.c, tlb.c, access.c (inline fast paths: engine/soft/access.h): loads and stores. @seg: enum seg; @off: effective address (offset). Little-endian
  * values of @size 1 2 4 8; unaligned and page-crossing as the architecture says: both pages are
  * checked before anything is written. MMIO goes to the bus. Alignment check (#AC) inside. --- */
 u64 mem_ld(struct cpu *c, unsigned seg, u64 off, unsigned size);
@@ -154,7 +174,7 @@ void mem_st(struct cpu *c, unsigned seg, u64 off, u64 val, unsigned size);
  * of RAM; NULL when it does not (MMIO or page-crossing): the caller then loads and stores under
  * mem_split_lock(). Write permission is checked; dirty and code rules are done. */
 void *mem_rmw(struct cpu *c, unsigned seg, u64 off, unsigned size);
-void mem_split_lock(struct cpu *c);	/* stops other vCPUs' split accesses */
+void mem_split_lock(struct cpu *c);	/* stops other vCPUs' split accesses; cpu_raise() lets go */
 void mem_split_unlock(struct cpu *c);
 /* Any length up to 4096 (SSE, FXSAVE, XSAVE, tasks). */
 void mem_ld_bytes(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len);
@@ -181,10 +201,18 @@ void *lin_span(struct cpu *c, u64 la, bool write, size_t *n);
  * the physical address in *@gpa. Faults as an instruction fetch. NULL: not RAM (executing MMIO). */
 const u8 *mmu_fetch(struct cpu *c, u64 la, u64 *gpa, size_t *n);
 
+int mmu_init(struct cpu *c);			/* at vcpu_init; -ENOMEM */
+void mmu_free(struct cpu *c);			/* accepts half-made */
 void tlb_flush_all(struct cpu *c);		/* also global */
 void tlb_flush_nonglobal(struct cpu *c);	/* CR3 load */
 void tlb_flush_page(struct cpu *c, u64 la);	/* INVLPG */
 void tlb_flush_pcid(struct cpu *c, unsigned pcid, bool globals);
+/* Before code of the page at @gpa is decoded: sets RAM_PAGE_CODE and takes the page's write tags
+ * from every vCPU of the machine, so that stores from now on reach block_code_written(). */
+void mmu_code_page(struct cpu *c, u64 gpa);
+/* Locked and split accesses to pages with code, after the instruction: run.c calls it when it
+ * looks up (cpu_look() was called) and c->code_wrote_len is not 0. */
+void mmu_code_settle(struct cpu *c);
 /* Translate without side effects (debugger). -EFAULT. */
 int mmu_peek(struct cpu *c, u64 la, u64 *gpa);
 
@@ -247,6 +275,11 @@ void cpu_write_cr(struct cpu *c, unsigned n, u64 val);	/* checks and side effect
 u64 cpu_read_cr(struct cpu *c, unsigned n);
 int msr_read(struct cpu *c, u32 msr, u64 *val);		/* 0 or -EPERM (#GP) */
 int msr_write(struct cpu *c, u32 msr, u64 val);
+/* RDMSR's and WRMSR's table, CPUID, time: also for set_state. */
+void cpuid_exec(struct cpu *c, u32 leaf, u32 subleaf, struct cpuid_regs *out);
+u64 cpu_tsc(struct cpu *c);				/* what RDTSC reads */
+void pv_resume(struct cpu *c);				/* machine ran again: rewrite pvclock, steal time */
+void pv_reset(struct cpu *c);
 bool io_allowed(struct cpu *c, u16 port, unsigned size);	/* IOPL and the TSS bitmap */
 u64 io_in(struct cpu *c, u16 port, unsigned size);		/* takes the machine lock */
 void io_out(struct cpu *c, u16 port, u64 val, unsigned size);
@@ -263,6 +296,7 @@ extern const struct exec_entry exec_string_table[], exec_bit_table[];
 extern const struct exec_entry exec_seg_table[], exec_sys_table[];
 extern const struct exec_entry exec_simd_table[];	/* XSAVE, FXSAVE, LDMXCSR ... */
 exec_fn *exec_of(unsigned op);
+extern const struct exec_entry exec_sys_entries[];	/* sys.c: control registers, MSRs, CPUID, time */
 
 /* --- operands (operand.h has the inline helpers) --- */
 /* Offset of the memory operand, truncated to the address size. */
