@@ -55,7 +55,7 @@ $(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(LIB): $(LIBOBJ)
-	@rm -f $@; ar rcs $@ $(filter %.o,$^)
+	@mkdir -p $(@D); rm -f $@; ar rcs $@ $(filter %.o,$^)
 
 $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
