@@ -20,10 +20,15 @@ struct trace_point {
 };
 
 /* The linker gathers all points in one section, so that they can be listed. */
+#ifdef __clang__	/* gcc leaves variables with a section of their own alone */
+#define TRACE_NO_ASAN __attribute__((no_sanitize("address")))
+#else
+#define TRACE_NO_ASAN
+#endif
 #define DEFINE_TRACE(id, nm) \
 	static struct trace_point trace_##id = { .name = nm }; \
-	static struct trace_point *trace_ref_##id \
-		__attribute__((used, section("trace_points"), no_sanitize("address"))) = &trace_##id
+	static struct trace_point *trace_ref_##id TRACE_NO_ASAN \
+		__attribute__((used, section("trace_points"))) = &trace_##id
 #define TRACE_ON(id) unlikely(trace_##id.on)
 #define TRACE(id, ...) do { if (TRACE_ON(id)) trace_emit(&trace_##id, __VA_ARGS__); } while (0)
 
