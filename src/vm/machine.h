@@ -47,6 +47,12 @@ struct machine {
 	struct device_entry *devices;	/* in order of creation; machine.c */
 	struct msi_sink msi;
 
+	/* machine.c's own: who may stop and start vCPUs (taken before lock), and what was asked for. */
+	pthread_mutex_t life;
+	u32 pending;			/* lock: enum machine_want */
+	struct vcpu *crash_vcpu;
+	char crash_why[512];
+
 	_Atomic int status;		/* enum machine_status */
 	int exit_code;			/* for debug-exit devices; 0 otherwise */
 	struct err fatal;
@@ -65,13 +71,15 @@ void machine_free(struct machine *m);		/* stops and joins; accepts NULL and half
 static inline void machine_lock(struct machine *m) { pthread_mutex_lock(&m->lock); }
 static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
 
-/* Start all vCPU threads and the clock. The caller then runs machine_run() on the thread that is
+/* Reset the machine, start the clock and all vCPU threads. The caller then runs machine_run() on the thread that is
  * to be the event loop; it returns when the status is OFF or CRASHED or machine_quit() was called. */
 int machine_start(struct machine *m, struct err *e);
 enum machine_status machine_run(struct machine *m);
 void machine_quit(struct machine *m);		/* any thread */
 
-/* Pause: on return all vCPUs are parked and the clock stands. Not from a vCPU thread; no lock. */
+/* Pause: on return all vCPUs are parked and the clock stands. Not from a vCPU thread; no lock (a
+ * loop callback lets go of it meanwhile). Nothing happens unless the machine runs.
+ * A vCPU that reports to on_debug stays parked from then on until machine_resume(). */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
 

@@ -38,10 +38,11 @@ struct vcpu {
 	/* Thread and stopping: vcpu.c's. */
 	pthread_t thread;
 	bool thread_started;
+	_Atomic bool halted;		/* waits in HLT, wait-for-SIPI or shutdown */
 	pthread_mutex_t park_lock;	/* protects what is below */
 	pthread_cond_t park;
 	bool parked;			/* outside the engine, at rest */
-	bool halted;			/* waits in HLT, wait-for-SIPI or shutdown */
+	bool quit;			/* the thread is to end */
 };
 
 int vcpu_new(struct vcpu **out, struct machine *m, unsigned index, struct err *e);
@@ -49,6 +50,11 @@ void vcpu_free(struct vcpu *v);
 int vcpu_start_thread(struct vcpu *v, struct err *e);
 /* Set request bits, wake the vCPU from HLT and make the engine look. Any thread, no lock. */
 void vcpu_request(struct vcpu *v, u32 bits);
+/* Wait until a vCPU that was told VCPU_REQ_STOP rests outside the engine; then let it go on. Used
+ * by machine.c, which counts who wants the vCPUs to stand still. No machine lock. */
+void vcpu_wait_parked(struct vcpu *v);
+void vcpu_unpark(struct vcpu *v);
+void vcpu_join(struct vcpu *v);		/* end the thread, if there is one */
 /* For engines: block in HLT until a request other than 0 is there (returns at once then). Must be
  * called without the machine lock. */
 void vcpu_wait(struct vcpu *v);
