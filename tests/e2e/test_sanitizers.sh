@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# A boot and power-off of the cloud kernel under ASan+UBSan, and with 4 vCPUs under TSan: no report,
+# no leak. Prints TAP. Builds build/asan and build/tsan first.
+set -u
+cd "$(dirname "$0")/../.."
+t=$(mktemp -d); trap 'rm -rf "$t"' EXIT
+n=0
+kernel=$(tools/guest-kernel cloud 2>"$t/err") || { echo "1..1"; echo "ok 1 - boots under sanitizers # SKIP $(tail -1 "$t/err")"; exit 0; }
+cat > "$t/init" <<'I'
+#!/bin/sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+echo "PENTA-INIT-UP cpus=$(grep -c ^processor /proc/cpuinfo)"
+for i in 1 2 3 4; do ( /bin/busybox head -c 200000 /bin/busybox | md5sum ) & done; wait
+poweroff -f
+I
+tools/mkinitramfs "$t/initrd" "$t/init" || exit 1
+boot() { # CONFIG CPUS
+	n=$((n + 1))
+	local what="$1: boot and power off with $2 vCPU(s), no report"
+	if ! make -s -j"$(nproc)" CONFIG="$1" penta >"$t/build" 2>&1; then
+		echo "not ok $n - $what"; tail -5 "$t/build" | sed 's/^/  /'; return
+	fi
+	ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 TSAN_OPTIONS=halt_on_error=0:exitcode=66 \
+		timeout 280 "build/$1/penta" run --engine soft --kernel "$kernel" --initrd "$t/initrd" --append "console=ttyS0 quiet" \
+		--memory 256M --cpus "$2" </dev/null >"$t/out" 2>"$t/err"; rc=$?
+	if [ $rc -eq 0 ] && grep -qa "PENTA-INIT-UP cpus=$2" "$t/out" && ! grep -qaE 'Sanitizer|runtime error' "$t/err"; then
+		echo "ok $n - $what"
+	else
+		echo "not ok $n - $what (exit status $rc)"; tail -5 "$t/out" | sed 's/^/  out: /'; head -60 "$t/err" | sed 's/^/  err: /'
+	fi
+}
+boot asan 1
+boot tsan 4
+echo "1..$n"
