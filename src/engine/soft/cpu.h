@@ -165,7 +165,8 @@ void cpu_look(struct cpu *c);		/* own thread: make the loop look at requests, IF
 /* Execute one instruction that is already decoded (the kvm engine's fallback, the tests). */
 void exec_insn(struct cpu *c, const struct insn *in);
 
-/* --- walk.c, tlb.c, access.c (inline fast paths: engine/soft/access.h): loads and stores. @seg: enum seg; @off: effective address (offset). Little-endian
+/* --- walk.c, tlb.c, access.c (inline fast paths: access.h): loads and stores.
+ * @seg: enum seg; @off: effective address (offset). Little-endian
  * values of @size 1 2 4 8; unaligned and page-crossing as the architecture says: both pages are
  * checked before anything is written. MMIO goes to the bus. Alignment check (#AC) inside. --- */
 u64 mem_ld(struct cpu *c, unsigned seg, u64 off, unsigned size);
@@ -296,7 +297,7 @@ extern const struct exec_entry exec_string_table[], exec_bit_table[];
 extern const struct exec_entry exec_seg_table[], exec_sys_table[];
 extern const struct exec_entry exec_simd_table[];	/* XSAVE, FXSAVE, LDMXCSR ... */
 exec_fn *exec_of(unsigned op);
-extern const struct exec_entry exec_sys_entries[];	/* sys.c: control registers, MSRs, CPUID, time */
+extern const struct exec_entry exec_ctl_table[];	/* sys.c: control registers, MSRs, CPUID, time */
 
 /* --- operands (operand.h has the inline helpers) --- */
 /* Offset of the memory operand, truncated to the address size. */
