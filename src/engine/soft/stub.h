@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* stub.h - small pieces of host code, each of which runs one guest instruction on the host's own
+ * x87, MMX, SSE or AVX unit. A stub takes the guest registers that the instruction reads from
+ * cpu->xsave and cpu->r, executes the instruction with its memory operand rewritten to a pointer
+ * that the caller gives, and puts back what the instruction writes. */
+#ifndef PENTA_SOFT_STUB_H
+#define PENTA_SOFT_STUB_H
+
+#include "base/err.h"
+#include "engine/soft/cpu.h"
+
+/* A code buffer, mapped twice from one memfd: one view is writable, the other executable. */
+struct codebuf {
+	u8 *rw;
+	const u8 *rx;
+	size_t size, used;
+};
+int codebuf_new(struct codebuf *b, size_t size, struct err *e);
+void codebuf_free(struct codebuf *b);		/* accepts a zeroed one */
+
+/* What a stub has to do. Two instructions with equal plans share a stub (displacements, base
+ * registers and segments are no part of it). Zero it before filling: it is compared by bytes. */
+struct stub_plan {
+	u8 insn[16];		/* the instruction as the host is to run it */
+	u8 insn_len;
+	u16 xmm_in, xmm_out;	/* registers to load, to store */
+	u16 ymm_in;		/* of xmm_in: those whose upper half is loaded too */
+	u8 mm_in, mm_out;
+	u8 gpr_in, gpr_out;	/* guest register + 1 that stands behind the host's RAX; 0: none */
+	bool vex;		/* what is stored is stored with its upper half */
+	bool cc_in, cc_out;	/* arithmetic flags */
+	bool estr;		/* PCMPESTRx: EAX and EDX are read */
+	bool istr;		/* PCMPxSTRI: ECX is written */
+	bool mxcsr;
+	bool x87;		/* with all of the x87 state, by FXRSTOR64 and FXSAVE64 */
+};
+
+/* RDI: cpu, RSI: the memory operand. 0, or 1 after a SIMD floating-point exception (the guest's
+ * state is then as before the instruction). */
+typedef u32 stub_fn(struct cpu *c, void *mem);
+
+/* Put @in into @p as the host is to execute it; registers and flags too. False: it has a form that
+ * no stub can express. */
+bool stub_plan_insn(struct stub_plan *p, const struct insn *in);
+/* Emit the code at the end of @b. NULL when it is full. */
+stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p);
+
+/* SIMD floating-point exceptions inside a stub. The process's SIGFPE handler is installed once, and
+ * passes on what does not come from a stub. */
+struct stub_trap {
+	const u8 *lo, *hi;	/* executable code that may trap */
+	const u8 *landing;	/* where to go on: returns 1 */
+	u32 mxcsr;		/* as the host's was when it trapped */
+};
+void stub_trap_install(void);
+/* Emit the landing pad. */
+const u8 *stub_emit_landing(struct codebuf *b);
+/* Run @fn with @t armed for this thread. */
+u32 stub_run_trapping(struct stub_trap *t, stub_fn *fn, struct cpu *c, void *mem);
+
+#endif
