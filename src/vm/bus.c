@@ -37,6 +37,7 @@ struct bus {
 	struct span *span;
 	unsigned nspan;
 	unsigned hint;			/* span of the last hit */
+	unsigned nexact;		/* regions with ops->only_size: not in spans */
 };
 
 struct bus *bus_new(const char *name, u64 limit)
@@ -76,7 +77,7 @@ static int winner(const struct bus *b, u64 addr)
 	for (unsigned i = 0; i < b->nregion; i++) {
 		const struct region *r = &b->region[i];
 
-		if (addr >= r->base && addr <= r->last &&
+		if (addr >= r->base && addr <= r->last && !r->ops->only_size &&
 		    (best < 0 || r->prio > b->region[best].prio))
 			best = (int)i;
 	}
@@ -130,7 +131,8 @@ int bus_map(struct bus *b, u64 base, u64 len, const struct region_ops *ops, void
 			       b->name, name, (unsigned long long)base, (unsigned long long)len);
 	for (unsigned i = 0; i < b->nregion; i++) {
 		r = &b->region[i];
-		if (r->prio == prio && base <= r->last && r->base <= last)
+		if (r->prio == prio && base <= r->last && r->base <= last &&
+		    !r->ops->only_size == !ops->only_size)
 			return err_set(e, EEXIST, "%s: region %s at %#llx overlaps %s at %#llx",
 				       b->name, name, (unsigned long long)base, r->name,
 				       (unsigned long long)r->base);
@@ -143,6 +145,7 @@ int bus_map(struct bus *b, u64 base, u64 len, const struct region_ops *ops, void
 		.name = strdup(name), .prio = prio };
 	BUG_ON(!r[b->nregion].name);
 	b->nregion++;
+	b->nexact += ops->only_size != 0;
 	flatten(b);
 	return 0;
 }
@@ -155,6 +158,7 @@ void bus_unmap(struct bus *b, u64 base, u64 len, void *dev)
 		if (r->base != base || r->last != base + (len - 1) || r->dev != dev)
 			continue;
 		free(r->name);
+		b->nexact -= r->ops->only_size != 0;
 		memmove(r, r + 1, (b->nregion - i - 1) * sizeof(*r));
 		b->nregion--;
 		flatten(b);
@@ -265,10 +269,22 @@ static void region_write(struct bus *b, unsigned i, struct vcpu *by, u64 addr, u
 		r.ops->write(r.dev, by, addr - r.base + at, cut_to(val >> (8 * at), step), step);
 }
 
+/* The region with only_size that takes just this access, or -1. */
+static int exact(const struct bus *b, u64 addr, unsigned len)
+{
+	for (unsigned i = 0; i < b->nregion; i++)
+		if (b->region[i].ops->only_size == len && b->region[i].base == addr)
+			return (int)i;
+	return -1;
+}
+
 u64 bus_read(struct bus *b, struct vcpu *by, u64 addr, unsigned len)
 {
 	u64 val = 0;
+	int x = b->nexact ? exact(b, addr, len) : -1;
 
+	if (x >= 0)
+		return region_read(b, (unsigned)x, by, addr, len);
 	for (unsigned at = 0, n; at < len; at += n) {
 		const struct span *s;
 
@@ -290,6 +306,12 @@ u64 bus_read(struct bus *b, struct vcpu *by, u64 addr, unsigned len)
 
 void bus_write(struct bus *b, struct vcpu *by, u64 addr, u64 val, unsigned len)
 {
+	int x = b->nexact ? exact(b, addr, len) : -1;
+
+	if (x >= 0) {
+		region_write(b, (unsigned)x, by, addr, val, len);
+		return;
+	}
 	for (unsigned at = 0, n; at < len; at += n) {
 		const struct span *s;
 

@@ -19,6 +19,9 @@ struct region_ops {
 	 * impl_max (ascending addresses); narrower than impl_min reads the aligned impl_min and
 	 * shifts, narrower writes are dropped. 0 means 1 and 8. */
 	u8 impl_min, impl_max;
+	/* Not 0: answers only accesses of exactly this size at its base, and lies over all else; any
+	 * other access goes past it to whoever is below (PCI's CF8). */
+	u8 only_size;
 	const char *const *reg_names;	/* optional, for traces: name by offset/impl_min */
 };
 
