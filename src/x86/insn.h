@@ -16,7 +16,7 @@ enum opd_kind {
 	OPD_NONE,
 	OPD_GPR,	/* reg; size 1/2/4/8; .high8: AH CH DH BH are reg 0-3 with high8 set */
 	OPD_MEM,	/* the instruction's memory operand; size in bytes (0: none, as LEA, INVLPG) */
-	OPD_IMM,	/* insn.imm, already extended to size */
+	OPD_IMM,	/* insn.imm (reg 1: insn.imm2), already extended to size */
 	OPD_REL,	/* insn.imm: signed displacement from the next instruction */
 	OPD_FAR,	/* insn.imm: offset, insn.imm2: selector */
 	OPD_SEG, OPD_CR, OPD_DR,
@@ -46,7 +46,7 @@ enum insn_attr {		/* struct insn_desc.attr */
 	A_WAIT	= 1 << 12,	/* x87: checks for pending unmasked exceptions first */
 	A_MXCSR	= 1 << 13,	/* SSE/AVX floating point: reads rounding, sets status bits, may #XM */
 	A_IOPL	= 1 << 14,	/* checks IOPL (CLI, STI, IN, OUT, PUSHF in v86 ...) */
-	A_F32ZX = 1 << 15,	/* free for the table's author */
+	A_F32ZX = 1 << 15,	/* not used */
 };
 enum insn_class {		/* for statistics and for the tests' case counts */
 	CL_ARITH, CL_LOGIC, CL_SHIFT, CL_MULDIV, CL_MOVE, CL_STACK, CL_BRANCH, CL_STRING, CL_BIT, CL_BMI,
@@ -81,6 +81,8 @@ struct insn {
 	bool has_mem, rip_rel;
 	u8 seg, base, index, scale;	/* seg: after override and default rules (enum seg) */
 	s64 disp;
+	/* Gathers: 16 or 32, the size of the index register @vsib_reg (XMM or YMM); index is REG_ZERO. */
+	u8 vsib, vsib_reg;
 	u64 imm, imm2;		/* imm2: ENTER's level, far selector, EXTRQ's second */
 	u8 modrm, opcode, map;	/* map: 0 one-byte, 1 0f, 2 0f38, 3 0f3a, 4 3dnow, 8+: XOP */
 	bool vex;
