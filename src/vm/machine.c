@@ -10,7 +10,7 @@
  * done on the event loop with all vCPUs parked, because nobody else may wait for a vCPU: one that
  * holds the machine lock would wait for itself.
  *
- * Locks: life before lock. vCPUs are stopped and started, and the status changes, only under life. */
+ * Locks: life before lock. vCPUs stop and start, and the status changes, only under life. */
 #include "vm/machine.h"
 #include "base/trace.h"	// log_msg
 #include <errno.h>

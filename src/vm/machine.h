@@ -71,8 +71,9 @@ void machine_free(struct machine *m);		/* stops and joins; accepts NULL and half
 static inline void machine_lock(struct machine *m) { pthread_mutex_lock(&m->lock); }
 static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->lock); }
 
-/* Reset the machine, start the clock and all vCPU threads. The caller then runs machine_run() on the thread that is
- * to be the event loop; it returns when the status is OFF or CRASHED or machine_quit() was called. */
+/* Reset the machine, start the clock and all vCPU threads. The caller then runs machine_run() on
+ * the thread that is to be the event loop; it returns when the status is OFF or CRASHED or
+ * machine_quit() was called. */
 int machine_start(struct machine *m, struct err *e);
 enum machine_status machine_run(struct machine *m);
 void machine_quit(struct machine *m);		/* any thread */
