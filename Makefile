@@ -12,7 +12,7 @@ OPT := -O1 -g
 endif
 ifeq ($(CONFIG),tsan)
 SAN := -fsanitize=thread
-OPT := -O1 -g
+OPT := -O1 -g -Wno-tsan
 endif
 ifeq ($(CONFIG),clang)
 CC := clang
