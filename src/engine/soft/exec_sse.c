@@ -68,21 +68,20 @@ static void exec_vzero(struct cpu *c, const struct insn *in)
 
 /* --- bytes under a mask, to [rDI] --- */
 
+/* As on AMD, faults are those of a store of all @n bytes, whatever the mask. */
 static void maskmov_bytes(struct cpu *c, const struct insn *in, const u8 *src, const u8 *mask,
 			  unsigned n)
 {
 	u64 di = c->r[RDI], amask = in->adsize == 8 ? ~0ull : in->adsize == 4 ? 0xffffffff : 0xffff;
 	unsigned i, run;
 
-	for (unsigned pass = 0; pass < 2; pass++)	/* all must be writable before any is written */
-		for (i = 0; i < n; i += run + 1) {
-			for (run = 0; i + run < n && (mask[i + run] & 0x80); run++)
-				continue;
-			if (run && !pass)
-				mem_probe(c, in->seg, (di + i) & amask, run, true);
-			else if (run)
-				mem_st_bytes(c, in->seg, (di + i) & amask, src + i, run);
-		}
+	mem_probe(c, in->seg, di & amask, n, true);
+	for (i = 0; i < n; i += run + 1) {
+		for (run = 0; i + run < n && (mask[i + run] & 0x80); run++)
+			continue;
+		if (run)
+			mem_st_bytes(c, in->seg, (di + i) & amask, src + i, run);
+	}
 }
 
 static void exec_maskmovdqu(struct cpu *c, const struct insn *in)
@@ -93,17 +92,14 @@ static void exec_maskmovdqu(struct cpu *c, const struct insn *in)
 
 static void exec_maskmovq(struct cpu *c, const struct insn *in)
 {
-	unsigned top, a = in->opd[0].reg & 7, b = in->opd[1].reg & 7;
 	u8 src[8], mask[8];
 
 	if (native_check_mmx(c))
 		return;
-	/* The registers by number, before the switch to MMX, which must not happen if it faults. */
-	top = (get_le16(c->xsave + XSAVE_FSW) & FSW_TOP) >> FSW_TOP_SHIFT;
-	memcpy(src, c->xsave + XSAVE_ST + 16 * ((a - top) & 7), 8);
-	memcpy(mask, c->xsave + XSAVE_ST + 16 * ((b - top) & 7), 8);
+	x87_to_mmx(c);		/* stays so even if the store faults */
+	memcpy(src, c->xsave + XSAVE_ST + 16 * (in->opd[0].reg & 7), 8);
+	memcpy(mask, c->xsave + XSAVE_ST + 16 * (in->opd[1].reg & 7), 8);
 	maskmov_bytes(c, in, src, mask, 8);
-	x87_to_mmx(c);
 }
 
 /* --- elements under a mask --- */
@@ -167,7 +163,7 @@ static bool gather_data64(const struct insn *in)
  * elements cleared: the instruction then goes on from there. */
 static void exec_gather(struct cpu *c, const struct insn *in)
 {
-	unsigned dst = in->opd[0].reg, mreg = in->opd[2].reg, ireg = in->index;
+	unsigned dst = in->opd[0].reg, mreg = in->opd[2].reg, ireg = in->vsib_reg;
 	unsigned size = gather_data64(in) ? 8 : 4, isize = gather_index64(in) ? 8 : 4;
 	unsigned n = (in->vex_l ? 32 : 16) / MAX(size, isize);
 	u8 mask[32], idx[32], zero[32] = { 0 };

@@ -26,22 +26,6 @@ void x87_update_es(struct cpu *c)
 	put_le16(X_FSW(c), sw);
 }
 
-static void clear_pointers(struct cpu *c)
-{
-	put_le16(c->xsave + XSAVE_FOP, 0);
-	put_le64(c->xsave + XSAVE_FIP, 0);
-	put_le64(c->xsave + XSAVE_FDP, 0);
-	*native_x87_ptr(c) = (struct x87_ptr){ 0, 0 };
-}
-
-void x87_init_state(struct cpu *c)
-{
-	put_le16(X_FCW(c), FCW_INIT);
-	put_le16(X_FSW(c), 0);
-	put_le16(c->xsave + XSAVE_FTW, 0);
-	clear_pointers(c);
-}
-
 /* Turn the register stack so that its slot 0 holds physical register @top. */
 static void set_top_keeping_registers(struct cpu *c, unsigned top)
 {
@@ -54,6 +38,23 @@ static void set_top_keeping_registers(struct cpu *c, unsigned top)
 		memcpy(st + 128 - 16 * by, tmp, 16 * by);
 	}
 	put_le16(X_FSW(c), (u16)((get_le16(X_FSW(c)) & ~FSW_TOP) | top << FSW_TOP_SHIFT));
+}
+
+static void clear_pointers(struct cpu *c)
+{
+	put_le16(c->xsave + XSAVE_FOP, 0);
+	put_le64(c->xsave + XSAVE_FIP, 0);
+	put_le64(c->xsave + XSAVE_FDP, 0);
+	*native_x87_ptr(c) = (struct x87_ptr){ 0, 0 };
+}
+
+void x87_init_state(struct cpu *c)
+{
+	set_top_keeping_registers(c, 0);
+	put_le16(X_FCW(c), FCW_INIT);
+	put_le16(X_FSW(c), 0);
+	put_le16(c->xsave + XSAVE_FTW, 0);
+	clear_pointers(c);
 }
 
 void x87_to_mmx(struct cpu *c)
@@ -324,7 +325,7 @@ static void exec_compute(struct cpu *c, const struct insn *in)
 		if (!store || trapping)
 			mem_ld_bytes(c, in->seg, off, buf, n);
 	}
-	native_run_x87(c, insn, 2, buf);
+	native_run_x87(c, insn, 2, buf, in->desc->fl_read & FL_OSZAPC, in->desc->fl_write & FL_OSZAPC);
 	if (store)
 		mem_st_bytes(c, in->seg, off, buf, n);
 	put_le64(c->xsave + XSAVE_FDP, fdp);

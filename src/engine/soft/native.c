@@ -372,7 +372,7 @@ void native_exec(struct cpu *c, const struct insn *in)
 
 /* --- x87: the code is exec_x87.c's --- */
 
-void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem)
+void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in, bool cc_out)
 {
 	struct native_state *n = c->native;
 	struct stub want;
@@ -381,6 +381,8 @@ void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem)
 	memcpy(want.plan.insn, insn, len);
 	want.plan.insn_len = (u8)len;
 	want.plan.x87 = true;
+	want.plan.cc_in = cc_in;
+	want.plan.cc_out = cc_out;
 	if (n->nstubs == STUBS_MAX || n->code.size - n->code.used < 2 * KiB)
 		flush(n);
 	stub_get(n, &want)->fn(c, mem);

@@ -61,7 +61,7 @@ struct x87_ptr { u16 fcs, fds; };	/* what the XSAVE image has no room for */
 /* --- what native.c does for exec_x87.c --- */
 /* Run one x87 instruction, its memory operand being [RSI] = @mem, with the guest's whole x87 state;
  * its instruction and data pointers are left to the caller. */
-void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem);
+void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in, bool cc_out);
 struct x87_ptr *native_x87_ptr(struct cpu *c);
 u8 *native_bounce(struct cpu *c);		/* 128 bytes, aligned to 64 */
 

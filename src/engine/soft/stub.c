@@ -272,6 +272,18 @@ static void ymm_upper_store(struct out *o, unsigned n)	/* vextractf128 [rdi], yn
 	put8(o, 1);
 }
 
+static void cc_load(struct out *o)	/* mov eax, [cc]; add al, 0x7f (OF = al); sahf */
+{
+	put8(o, 0x8b);
+	rdi_disp(o, 0, offsetof(struct cpu, cc));
+	PUT(o, 0x04, 0x7f, 0x9e);
+}
+static void cc_store(struct out *o)	/* mov eax, 0; lahf; seto al; mov [cc], eax */
+{
+	PUT(o, 0xb8, 0, 0, 0, 0, 0x9f, 0x0f, 0x90, 0xc0, 0x89);
+	rdi_disp(o, 0, offsetof(struct cpu, cc));
+}
+
 static void emit_loads(struct out *o, const struct stub_plan *p)
 {
 	for (unsigned i = 0; i < 16; i++) {
@@ -289,11 +301,8 @@ static void emit_loads(struct out *o, const struct stub_plan *p)
 		PUT(o, 0x0f, 0xae);
 		rdi_disp(o, 2, XS(XSAVE_MXCSR));
 	}
-	if (p->cc_in) {			/* mov eax, [cc]; add al, 0x7f (OF = al); sahf */
-		put8(o, 0x8b);
-		rdi_disp(o, 0, offsetof(struct cpu, cc));
-		PUT(o, 0x04, 0x7f, 0x9e);
-	}
+	if (p->cc_in)
+		cc_load(o);
 	if (p->gpr_in)
 		gpr_load(o, RAX, p->gpr_in - 1);
 	if (p->estr) {
@@ -308,10 +317,8 @@ static void emit_stores(struct out *o, const struct stub_plan *p)
 		gpr_store(o, RAX, p->gpr_out - 1);
 	if (p->istr)
 		gpr_store(o, RCX, RCX);
-	if (p->cc_out) {		/* mov eax, 0; lahf; seto al; mov [cc], eax */
-		PUT(o, 0xb8, 0, 0, 0, 0, 0x9f, 0x0f, 0x90, 0xc0, 0x89);
-		rdi_disp(o, 0, offsetof(struct cpu, cc));
-	}
+	if (p->cc_out)
+		cc_store(o);
 	if (p->mxcsr) {						/* stmxcsr */
 		PUT(o, 0x0f, 0xae);
 		rdi_disp(o, 3, XS(XSAVE_MXCSR));
@@ -343,7 +350,11 @@ stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p)
 	if (p->x87) {			/* fxrstor64; the instruction; fxsave64; fninit */
 		PUT(&o, 0x48, 0x0f, 0xae);
 		rdi_disp(&o, 1, XS(0));
+		if (p->cc_in)
+			cc_load(&o);
 		put(&o, p->insn, p->insn_len);
+		if (p->cc_out)
+			cc_store(&o);
 		PUT(&o, 0x48, 0x0f, 0xae);
 		rdi_disp(&o, 0, XS(0));
 		PUT(&o, 0xdb, 0xe3);
