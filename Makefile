@@ -28,7 +28,7 @@ CPPFLAGS = -D_GNU_SOURCE -Isrc -I$(GEN) $(PKG_CFLAGS)
 CFLAGS = -std=gnu17 $(OPT) $(WARN) $(SAN) -pthread -MMD -MP
 LDFLAGS = $(SAN) -pthread
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -lm
 
 SRC := $(sort $(shell find src -name '*.c'))
 MAIN := src/manage/cli/main.c
