@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* lite.c - the lite machine, from power-on to the kernel's first instruction.
+ *
+ * This is the place to begin reading penta. A machine here is made in plain calls, read top to
+ * bottom, and each call stands for a chip that a PC's board carries:
+ *
+ *	            +--------+    +--------+
+ *	            | vCPU 0 |    | vCPU 1 |  ...		who executes: an engine
+ *	            | LAPIC  |    | LAPIC  |
+ *	            +---+----+    +---+----+
+ *	   INTR (LINT0) |             |
+ *	       +--------+----- APIC bus -----+
+ *	   +---+---+                    +----+----+
+ *	   | 8259  | <--- IRQ 0-15 ---> | I/O APIC|		gsi.c: one wire, both chips
+ *	   +-------+         |          +---------+
+ *	    0 8254   4 COM1   8 RTC   9 ACPI (SCI)   16-23 PCI slots
+ *
+ * What is not here: a keyboard controller, a display, DMA, firmware. A kernel that is loaded by
+ * platform/boot/ and reads platform/lite/acpi.c's tables misses none of them.
+ *
+ * Why these and no fewer: Linux calibrates its clocks against the 8254 (through port 61) or the
+ * ACPI timer, and hangs without either; it asks the RTC for the date; it finds CPUs and the I/O
+ * APIC in ACPI tables only, powers off through ACPI, and resets through CF9. */
+#include "platform/lite/lite.h"
+#include "base/trace.h"		// log_msg
+#include "dev/acpi_pm.h"
+#include "dev/debug_port.h"
+#include "dev/gsi.h"
+#include "dev/i8254.h"
+#include "dev/lapic.h"
+#include "dev/mc146818.h"
+#include "dev/ns16550.h"
+#include "dev/reset.h"
+#include "platform/lite/acpi.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum lite_wiring {
+	LITE_IOAPIC_ID = 0,
+	LITE_IRQ_PIT = 0, LITE_IRQ_COM1 = 4, LITE_IRQ_COM2 = 3, LITE_IRQ_RTC = 8, LITE_IRQ_SCI = 9,
+	LITE_PM_BASE = 0x600, LITE_GPE_BASE = 0xafe0,
+};
+#define LITE_LAPIC_BASE 0xfee00000u
+
+struct lite {
+	struct machine *m;
+	struct lite_config cfg;
+	struct boot_entry entry;
+	bool loaded;		/* what is in RAM has not run yet */
+	struct acpi_pm *pm;
+	struct err reset_err;	/* why the kernel could not be loaded again */
+};
+
+/* --- 1. The chips ------------------------------------------------------------------------- */
+
+/* A back end is the machine's like any device, so that it is freed after the chip that uses it
+ * and before the event loop that serves it. */
+static void backend_free(void *dev)
+{
+	chardev_free(dev);
+}
+
+static const struct device_class backend_class = { .name = "chardev", .free = backend_free };
+
+static int add_serial(struct lite *l, unsigned n, u16 port, struct irq_line irq, struct err *e)
+{
+	static const char *const names[][2] = { { "com1", "com1.backend" },
+						{ "com2", "com2.backend" } };
+	struct machine *m = l->m;
+	struct chardev *be = NULL;
+	struct ns16550 *uart;
+	int r = 0;
+
+	if (l->cfg.open_serial)
+		r = l->cfg.open_serial(l->cfg.ctx, n, m->loop, &be, e);
+	if (!r && be)
+		r = machine_add_device(m, &backend_class, be, names[n][1], e);
+	if (!r)
+		r = ns16550_new(&uart, m, port, irq, be, e);
+	if (!r)
+		r = machine_add_device(m, &ns16550_class, uart, names[n][0], e);
+	return r;
+}
+
+/* Each step is "make it, hand it to the machine"; the first that fails ends the building. */
+static int add_chips(struct lite *l, struct err *e)
+{
+	const struct acpi_pm_config pm_cfg = { .pm_base = LITE_PM_BASE, .gpe_base = LITE_GPE_BASE,
+					       .acpi_mode = true };
+	struct machine *m = l->m;
+	struct apic_bus *apics;
+	struct i8259 *pic;
+	struct ioapic *ioapic;
+	struct gsi *gsi;
+	struct i8254 *pit;
+	struct mc146818 *rtc;
+	struct reset_ctl *reset;
+	struct debug_con *con;
+	struct debug_exit *leave;
+	int r;
+
+	/* Interrupts: from the CPUs outwards. The 8259's INTR reaches every LAPIC's LINT0, where
+	 * it lies until the kernel masks it. */
+	r = apic_bus_add(m, &apics, e);
+	if (!r)
+		r = i8259_new(&pic, m, apic_bus_lint0(apics), e);
+	if (!r)
+		r = machine_add_device(m, &i8259_class, pic, "pic", e);
+	if (!r)
+		apic_bus_set_pic(apics, i8259_ack, pic);
+	if (!r)
+		r = ioapic_new(&ioapic, m, apics, LITE_IOAPIC_ID, e);
+	if (!r)
+		r = machine_add_device(m, &ioapic_class, ioapic, "ioapic", e);
+	if (!r)
+		r = gsi_new(&gsi, pic, ioapic, e);
+	if (!r)
+		r = machine_add_device(m, &gsi_class, gsi, "gsi", e);
+
+	/* Time. */
+	if (!r)
+		r = i8254_new(&pit, m, gsi_line(gsi, LITE_IRQ_PIT), e);
+	if (!r)
+		r = machine_add_device(m, &i8254_class, pit, "pit", e);
+	if (!r)
+		r = mc146818_new(&rtc, m, gsi_line(gsi, LITE_IRQ_RTC), e);
+	if (!r)
+		r = machine_add_device(m, &mc146818_class, rtc, "rtc", e);
+
+	/* Power: timer, button, sleep; reset. */
+	if (!r)
+		r = acpi_pm_new(&l->pm, m, &pm_cfg, gsi_line(gsi, LITE_IRQ_SCI), e);
+	if (!r)
+		r = machine_add_device(m, &acpi_pm_class, l->pm, "pm", e);
+	if (!r)
+		r = reset_ctl_new(&reset, m, true, e);
+	if (!r)
+		r = machine_add_device(m, &reset_ctl_class, reset, "reset", e);
+
+	/* Serial ports. */
+	if (!r)
+		r = add_serial(l, 0, 0x3f8, gsi_line(gsi, LITE_IRQ_COM1), e);
+	if (!r)
+		r = add_serial(l, 1, 0x2f8, gsi_line(gsi, LITE_IRQ_COM2), e);
+
+	/* What only virtual machines have. */
+	if (!r)
+		r = debug_con_new(&con, m, DEBUG_CON_PORT, NULL, e);
+	if (!r)
+		r = machine_add_device(m, &debug_con_class, con, "debugcon", e);
+	if (!r && l->cfg.debug_exit) {
+		r = debug_exit_new(&leave, m, DEBUG_EXIT_PORT, e);
+		if (!r)
+			r = machine_add_device(m, &debug_exit_class, leave, "debugexit", e);
+	}
+	return r;
+}
+
+/* --- 2. What the guest is told: ACPI ------------------------------------------------------ */
+
+static int put_acpi(struct lite *l, u64 *rsdp, struct err *e)
+{
+	static const size_t max = BOOT_ACPI_END - BOOT_ACPI;
+	u32 ids[MACHINE_CPUS_MAX];
+	struct acpi_config c = {
+		.gpa = BOOT_ACPI, .ncpus = l->m->ncpus, .apic_id = ids,
+		.ioapic_id = LITE_IOAPIC_ID, .ioapic_base = IOAPIC_BASE,
+		.lapic_base = LITE_LAPIC_BASE, .sci = LITE_IRQ_SCI, .pm_base = LITE_PM_BASE,
+		.gpe_base = LITE_GPE_BASE, .com = { true, true },
+	};
+	u8 *buf = malloc(max);
+	int n;
+
+	for (unsigned i = 0; i < l->m->ncpus; i++)
+		ids[i] = l->m->cpu[i]->apic_id;
+	n = buf ? acpi_build(&c, buf, max, rsdp, e) : err_set(e, ENOMEM, "ACPI: out of memory");
+	if (n > 0 && !ram_write(l->m->ram, BOOT_ACPI, buf, (size_t)n))
+		n = err_set(e, ENOMEM, "no memory below 1 MiB for the ACPI tables");
+	free(buf);
+	return n < 0 ? n : 0;
+}
+
+/* --- 3. What runs: the kernel, by platform/boot/ ------------------------------------------ */
+
+static int load(struct lite *l, bool fresh, struct err *e)
+{
+	struct boot_request rq = l->cfg.boot;
+	int r = 0;
+
+	rq.ram_is_zero = fresh;
+	/* A ROM brings its own tables, or none. */
+	if (!blob_is(&rq.firmware))
+		r = put_acpi(l, &rq.rsdp, e);
+	if (!r)
+		r = boot_load(&rq, l->m->ram, &l->entry, e);
+	l->loaded = r == 0;
+	return r;
+}
+
+/* --- 4. Reset, which power-on is, too ----------------------------------------------------- */
+
+/* On the loop, when a reset found the kernel gone. */
+static void report_reload(void *ctx)
+{
+	struct lite *l = ctx;
+
+	l->m->fatal = l->reset_err;
+	machine_report_crash(l->m, NULL, NULL);
+}
+
+/* All vCPUs are parked, in the state that their reset leaves; the machine lock is held. There is
+ * no firmware to run: the kernel and all that was prepared for it are put into memory again, and
+ * the boot processor is set to its entry. The others wait for it to send them a start-up IPI. */
+static void on_reset(struct machine *m, void *ctx)
+{
+	struct lite *l = ctx;
+	struct cpu_state *s = malloc(sizeof(*s));
+	int r = s ? 0 : err_set(&l->reset_err, ENOMEM, "reset: out of memory");
+
+	if (!r && !l->loaded)
+		r = load(l, false, &l->reset_err);
+	l->loaded = false;
+	for (unsigned i = 0; i < m->ncpus && !r && l->entry.mode != BOOT_MODE_RESET; i++) {
+		r = m->cfg.engine->get_state(m->cpu[i], s, &l->reset_err);
+		if (r)
+			break;
+		/* Firmware would have made memory cacheable; Linux refuses to use the page
+		 * attribute table when it finds the MTRRs off. */
+		s->mtrr_def = 0xc06;	/* SDM vol. 3, 12.11.2.1: on, fixed ranges on, write-back */
+		memset(s->mtrr_fixed, 0x06, sizeof(s->mtrr_fixed));
+		s->mtrr_fixed[2] = 0;	/* A0000-BFFFF: a display's window, uncached */
+		if (i == 0)
+			boot_enter(&l->entry, s);
+		r = m->cfg.engine->set_state(m->cpu[i], s, &l->reset_err);
+	}
+	free(s);
+	if (r)
+		loop_post(m->loop, report_reload, l);
+}
+
+/* --- 5. The machine as a whole ------------------------------------------------------------ */
+
+int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
+{
+	struct lite *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return err_set(e, ENOMEM, "out of memory");
+	l->cfg = *cfg;
+	r = machine_new(&l->m, &cfg->machine, e);
+	if (!r) {
+		machine_lock(l->m);
+		r = add_chips(l, e);
+		machine_unlock(l->m);
+	}
+	if (!r)
+		r = load(l, true, e);
+	if (r) {
+		lite_free(l);
+		return r;
+	}
+	l->m->on_reset = on_reset;
+	l->m->on_reset_ctx = l;
+	*out = l;
+	return 0;
+}
+
+void lite_free(struct lite *l)
+{
+	if (!l)
+		return;
+	machine_free(l->m);
+	free(l);
+}
+
+struct machine *lite_machine(struct lite *l)
+{
+	return l->m;
+}
+
+const char *lite_boot_what(const struct lite *l)
+{
+	return l->entry.what;
+}
+
+void lite_power_button(struct lite *l)
+{
+	machine_lock(l->m);
+	acpi_pm_power_button(l->pm);
+	machine_unlock(l->m);
+}
