@@ -1,9 +1,89 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* main.c - the command line: finds the verb and hands over. */
-#include <stdio.h>
+#include "manage/cli/cli.h"
+#include <string.h>
+
+const struct verb *const cli_verbs[] = {
+	&verb_run,
+	&verb_doctor,
+	&verb_completion,
+	NULL
+};
+
+static const struct verb *find(const char *name)
+{
+	for (const struct verb *const *v = cli_verbs; *v; v++)
+		if (!strcmp((*v)->name, name))
+			return *v;
+	return NULL;
+}
+
+static int unknown(const char *name)
+{
+	const char *names[16], *near;
+	unsigned n = 0;
+
+	for (const struct verb *const *v = cli_verbs; *v; v++)
+		if (!(*v)->hidden)
+			names[n++] = (*v)->name;
+	names[n] = NULL;
+	near = cli_near(name, names);
+	if (near)
+		cli_error("no verb \"%s\"; did you mean \"%s\"?", name, near);
+	else
+		cli_error("no verb \"%s\"; `penta --help` lists them", name);
+	return EXIT_USAGE;
+}
+
+static bool is_help(const char *s)
+{
+	return !strcmp(s, "--help") || !strcmp(s, "-h") || !strcmp(s, "-help");
+}
+
+/* Text that goes to a full disk or a closed pipe is an error like any other. */
+static int finish(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		cli_error("cannot write to standard output");
+		return status ? status : EXIT_FAILED;
+	}
+	return status;
+}
 
 int main(int argc, char **argv)
 {
-	fprintf(stderr, "penta: no verb %s\n", argc > 1 ? argv[1] : "given");
-	return 2;
+	const struct verb *v;
+	struct args a;
+	int npos;
+
+	if (argc < 2) {
+		cli_help(stderr);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(argv[1], "help") && argc > 2) {	/* penta help VERB */
+		v = find(argv[2]);
+		if (!v)
+			return unknown(argv[2]);
+		cli_help_verb(v, stdout);
+		return finish(EXIT_DONE);
+	}
+	if (is_help(argv[1]) || !strcmp(argv[1], "help")) {
+		cli_help(stdout);
+		return finish(EXIT_DONE);
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		puts("penta " PENTA_VERSION);
+		return finish(EXIT_DONE);
+	}
+	v = find(argv[1]);
+	if (!v)
+		return unknown(argv[1]);
+	for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
+		if (is_help(argv[i])) {
+			cli_help_verb(v, stdout);
+			return finish(EXIT_DONE);
+		}
+	if (args_parse(&a, v, argc - 2, argv + 2, &npos))
+		return EXIT_USAGE;
+	return finish(v->run(&a, npos, argv + 2));
 }

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* completion.c - `penta completion`: the bash completion, written from the tables. What it prints
+ * is kept in tools/completion.bash; a test compares the two. */
+#include "manage/cli/cli.h"
+#include <string.h>
+
+static void put_verb(const struct verb *v)
+{
+	bool some = false;
+
+	printf("\t%s)\n\t\tcase $prev in\n", v->name);
+	for (const struct option *o = v->options; o->name; o++) {
+		if (!o->values)
+			continue;
+		if (!strcmp(o->values, "@file"))
+			printf("\t\t--%s) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"));"
+			       " return ;;\n", o->name);
+		else
+			printf("\t\t--%s) COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
+			       o->name, o->values);
+	}
+	printf("\t\tesac\n\t\twords=\"");
+	for (const struct option *o = v->options; o->name; o++, some = true)
+		printf("%s--%s", some ? " " : "", o->name);
+	printf("%s--help\" ;;\n", some ? " " : "");
+}
+
+static int run(const struct args *a, int npos, char **pos)
+{
+	bool some = false;
+
+	puts("# bash completion for penta. Written by `penta completion`; do not edit.\n"
+	     "_penta()\n{\n"
+	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
+	     "\tif [ \"$COMP_CWORD\" -eq 1 ]; then");
+	printf("\t\twords=\"");
+	for (const struct verb *const *v = cli_verbs; *v; v++)
+		if (!(*v)->hidden) {
+			printf("%s%s", some ? " " : "", (*v)->name);
+			some = true;
+		}
+	puts(" help --help --version\"\n"
+	     "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\")); return\n"
+	     "\tfi\n"
+	     "\tcase ${COMP_WORDS[1]} in");
+	for (const struct verb *const *v = cli_verbs; *v; v++)
+		if (!(*v)->hidden)
+			put_verb(*v);
+	puts("\tesac\n"
+	     "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	     "}\n"
+	     "complete -F _penta penta");
+	return EXIT_DONE;
+}
+
+static const struct option options[] = { { 0 } };
+
+const struct verb verb_completion = {
+	.name = "completion", .summary = "print the completion for bash", .usage = "",
+	.options = options, .run = run, .hidden = true,
+};

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* help.c - help texts from the tables of verbs and options. */
+#include "manage/cli/cli.h"
+#include <string.h>
+
+#define COLUMN 24
+
+static void put_entry(FILE *f, const char *left, const char *text)
+{
+	int n = fprintf(f, "  %s", left);
+
+	if (n > COLUMN - 2) {
+		fputc('\n', f);
+		n = 0;
+	}
+	for (;;) {
+		size_t len = strcspn(text, "\n");
+
+		fprintf(f, "%*s%.*s\n", COLUMN - n, "", (int)len, text);
+		if (!text[len])
+			break;
+		text += len + 1;
+		n = 0;
+	}
+}
+
+void cli_help_verb(const struct verb *v, FILE *f)
+{
+	fprintf(f, "penta %s - %s\n\nUsage: penta %s %s\n", v->name, v->summary, v->name, v->usage);
+	if (v->options[0].name)
+		fputs("\nOptions:\n", f);
+	for (const struct option *o = v->options; o->name; o++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), o->optional_arg ? "--%s [%s]" : o->arg ? "--%s %s"
+			 : "--%s", o->name, o->arg);
+		put_entry(f, left, o->help);
+	}
+	if (v->text)
+		fprintf(f, "\n%s", v->text);
+}
+
+void cli_help(FILE *f)
+{
+	fputs("penta - runs whole machines, with hardware virtualization or without\n\n"
+	      "Usage: penta VERB [OPTION]...\n\nVerbs:\n", f);
+	for (const struct verb *const *v = cli_verbs; *v; v++)
+		if (!(*v)->hidden)
+			put_entry(f, (*v)->name, (*v)->summary);
+	fputs("\nExamples:\n"
+	      "  penta doctor                          what this host offers to machines\n"
+	      "  penta run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
+	      "                                        boot a kernel; Ctrl-A x leaves\n"
+	      "  penta run --help                      all that `run` can do\n"
+	      "\n`penta VERB --help` explains a verb; `penta --version` tells the version.\n", f);
+}

@@ -1,0 +1,34 @@
+# bash completion for penta. Written by `penta completion`; do not edit.
+_penta()
+{
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		words="run doctor help --help --version"
+		COMPREPLY=($(compgen -W "$words" -- "$cur")); return
+	fi
+	case ${COMP_WORDS[1]} in
+	run)
+		case $prev in
+		--kernel) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--initrd) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--firmware) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--boot) COMPREPLY=($(compgen -W "auto direct bzimage64 bzimage32 elf pvh multiboot" -- "$cur")); return ;;
+		--memory) COMPREPLY=($(compgen -W "256M 512M 1G 2G 4G" -- "$cur")); return ;;
+		--cpus) COMPREPLY=($(compgen -W "1 2 4" -- "$cur")); return ;;
+		--engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")); return ;;
+		--machine) COMPREPLY=($(compgen -W "lite" -- "$cur")); return ;;
+		--cpu) COMPREPLY=($(compgen -W "base v2 v3 max" -- "$cur")); return ;;
+		--serial) COMPREPLY=($(compgen -W "terminal none pty file: unix:" -- "$cur")); return ;;
+		--on-crash) COMPREPLY=($(compgen -W "exit reset pause" -- "$cur")); return ;;
+		--trace) COMPREPLY=($(compgen -W "list" -- "$cur")); return ;;
+		--trace-file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		esac
+		words="--kernel --initrd --append --firmware --boot --memory --cpus --engine --machine --cpu --serial --on-crash --debug-exit --gdb --trace --trace-file --stats --help" ;;
+	doctor)
+		case $prev in
+		esac
+		words="--json --fresh --help" ;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _penta penta
