@@ -21,6 +21,10 @@ void apic_bus_set_pic(struct apic_bus *b, int (*ack)(void *chip), void *chip);
 /* NMI sources (LINT1 of every LAPIC). */
 struct irq_line apic_bus_lint1(struct apic_bus *b);
 
+/* Leave the boot processor's APIC as firmware does: enabled, LINT0 ExtINT, LINT1 NMI ("virtual
+ * wire", MP specification 3.6.2.2). For platforms without firmware, after each reset. */
+void apic_bus_virtual_wire(struct apic_bus *b);
+
 /* One message: what an I/O APIC's redirection entry or an MSI says. */
 enum apic_delivery { APIC_DM_FIXED, APIC_DM_LOWPRI, APIC_DM_SMI, APIC_DM_NMI = 4, APIC_DM_INIT,
 		     APIC_DM_STARTUP, APIC_DM_EXTINT };

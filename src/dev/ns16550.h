@@ -10,8 +10,7 @@
 struct ns16550;
 extern const struct device_class ns16550_class;
 
-/* @base: 3F8, 2F8, 3E8, 2E8. @be: borrowed, may be NULL (nothing plugged in); the caller frees it
- * after the machine. */
+/* @base: 3F8, 2F8, 3E8, 2E8. @be: borrowed, may be NULL (nothing plugged in). */
 int ns16550_new(struct ns16550 **out, struct machine *m, u16 base, struct irq_line irq,
 		struct chardev *be, struct err *e);
 

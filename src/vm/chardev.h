@@ -24,6 +24,7 @@ struct chardev_front {
 	void (*recv)(void *dev, const u8 *buf, size_t len);	/* len <= room() */
 	void (*can_send)(void *dev);		/* send() took less than asked; now it takes more */
 	void (*event)(void *dev, enum chardev_event ev);
+	void (*gone)(void *dev);		/* the back end is being freed: forget it */
 };
 
 /* What a back end offers to the chip. */
@@ -43,7 +44,8 @@ struct chardev {		/* first member of a back end's own struct */
 	bool connected;
 };
 
-/* Tie a chip to a back end. Either may go first: the chip detaches in its free function. */
+/* Tie a chip to a back end. Either may be freed first: the chip detaches in its free function, the
+ * back end tells the chip. */
 void chardev_attach(struct chardev *c, const struct chardev_front *f, void *dev);
 void chardev_detach(struct chardev *c);
 void chardev_free(struct chardev *c);	/* accepts NULL */
@@ -70,6 +72,7 @@ struct chardev_fd_opts {
 	size_t (*filter)(void *ctx, u8 *buf, size_t len);
 	void *ctx;
 };
+/* To be freed before @l (that is: before the machine whose loop it is), machine lock held. */
 int chardev_fd_new(struct chardev **out, struct loop *l, const struct chardev_fd_opts *o,
 		   struct err *e);
 

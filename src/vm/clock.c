@@ -51,6 +51,8 @@ u64 clock_now(const struct clock *c)
 	}
 }
 
+static void heap_remove(struct vm_timer *t);
+
 /* One writer: the machine lock is held. */
 static void clock_change(struct clock *c, bool run, const u64 *set_ns)
 {
@@ -108,6 +110,22 @@ void clock_set(struct clock *c, u64 ns)
 {
 	BUG_ON(clock_running(c));
 	clock_change(c, false, &ns);
+}
+
+void clock_advance(struct clock *c, u64 ns)
+{
+	BUG_ON(clock_running(c));
+	while (c->n && c->heap[0]->deadline_ns <= ns) {
+		struct vm_timer *t = c->heap[0];
+		u64 at = MAX(t->deadline_ns, clock_now(c));
+
+		clock_set(c, at);
+		heap_remove(t);
+		t->deadline_ns = UINT64_MAX;
+		t->fn(t->ctx);
+	}
+	if (ns > clock_now(c))
+		clock_set(c, ns);
 }
 
 s64 clock_wall_offset(const struct clock *c)

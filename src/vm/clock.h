@@ -28,6 +28,9 @@ void clock_stop(struct clock *c);			/* lock held; idempotent */
 void clock_start(struct clock *c);			/* lock held; idempotent */
 void clock_set(struct clock *c, u64 ns);		/* while stopped: restore */
 bool clock_running(const struct clock *c);
+/* While stopped, for who drives time by hand (tests, replay): go forward to @ns and fire the timers
+ * on the way, each at its own deadline. */
+void clock_advance(struct clock *c, u64 ns);
 
 /* CLOCK_REALTIME minus machine time, ns: what the RTC and kvmclock's wall clock add. */
 s64 clock_wall_offset(const struct clock *c);
