@@ -69,7 +69,7 @@ struct cpu {
 	bool flat;			/* DS ES SS CS: base 0, no limit in the way: only FS GS add */
 	_Atomic u32 look;		/* not 0: leave the block loop and look at v->requests etc. */
 	struct block *blk;		/* being executed; block.c */
-	struct tlb_entry *tlb_now;	/* tlb[tlb_set]; cpu_mode_changed() */
+	struct tlb_entry *tlb_code;	/* tlb[...] for fetches; cpu_mode_changed() */
 	u64 mode_key;			/* what decoded code depends on; cpu_mode_changed() */
 	struct vcpu *v;
 	struct machine *m;
@@ -82,7 +82,7 @@ struct cpu {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 pat, misc_enable, tsc_aux, xss, spec_ctrl;
 	u64 mtrr_def, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
-	u64 tsc_offset, tsc_adjust;
+	u64 tsc_offset, tsc_adjust, smbase;
 	u64 kvm_system_time, kvm_wall_clock, kvm_steal_time, kvm_poll_control, kvm_async_pf;
 	u64 pdpte[4];			/* PAE: loaded with CR3 */
 	u64 a20_mask;			/* physical addresses are and-ed with it */
@@ -91,10 +91,15 @@ struct cpu {
 	u8 activity;			/* enum cpu_activity */
 	u8 shadow;			/* enum shadow: run.c ends it after the next instruction */
 	bool nmi_blocked, nmi_pending;
+	bool irq_maybe;			/* the interrupt controller may have one (run.c) */
+	_Atomic bool memory_changed;	/* RAM blocks or A20: flush before the next instruction */
 	bool step_trap;			/* TF was set when the instruction began */
-	_Atomic bool outside;		/* not in the block loop: holds no write tag (block.c) */
-	_Atomic u64 code_epoch;		/* new code pages known here: block.c */
+	_Atomic bool outside;		/* not in the block loop: no store is under way (block.c) */
+	_Atomic u32 code_epoch;		/* new code pages seen here, between instructions: block.c */
 	u64 db_pending;			/* DR6 bits of a #DB to raise after this instruction */
+
+	/* An event that is to be delivered first of all (set_state). */
+	struct { bool pending, has_error, soft; u8 vector; u32 error; } event;
 
 	/* A fault on its way (cpu_raise) and the events being delivered (double fault rules). */
 	sigjmp_buf catch;
@@ -113,6 +118,7 @@ struct cpu {
 	u64 code_wrote_gpa;		/* see mmu_code_settle() */
 	u32 code_wrote_len;
 	struct block_cache *blocks;	/* block.c */
+	struct soft *soft;		/* the engine: code pages of all vCPUs (block.h) */
 	struct debug_state *debug;	/* debug.c */
 	struct native_state *native;	/* native.c: stubs by encoding */
 	struct soft_stats { u64 insns, blocks_made, block_lookups, tlb_fills, faults, irqs, io; } stats;
