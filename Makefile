@@ -29,6 +29,7 @@ CFLAGS = -std=gnu17 $(OPT) $(WARN) $(SAN) -pthread -MMD -MP
 LDFLAGS = $(SAN) -pthread
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lbz2 -lm
+LIBS_test_decode = -lZydis
 
 SRC := $(sort $(shell find src -name '*.c'))
 MAIN := src/manage/cli/main.c
