@@ -2,8 +2,8 @@
 /* access.h - inline fast paths of loads and stores for handlers that know their operand's size.
  *
  * They take a linear address: seg_fast() says when that is base + offset without further checks.
- * One compare decides: the tag of the page in which the *last* byte lies, looked for in the entry of
- * the page of the first. Where the two differ (page-crossing) the tag found belongs to another
+ * One compare decides: the tag of the page in which the *last* byte lies, looked for in the entry
+ * of the page of the first. Where the two differ (page-crossing) the tag found belongs to another
  * index and never matches; a non-canonical address has no tag; what must be seen first (MMIO,
  * a page with code or a watchpoint, not dirty, misaligned under #AC) has none either.
  * The slow calls do everything that the architecture asks, canonical checks included. */

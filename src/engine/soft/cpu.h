@@ -52,6 +52,8 @@ enum tlb_set {
 	TLB_SETS
 };
 
+#define MC_BANKS 4
+
 /* Interrupts held off for one instruction. Who sets it calls cpu_look(). */
 enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOVSS /* #DB too */ };
 
@@ -115,6 +117,10 @@ struct cpu {
 
 	/* Owned by the file named. */
 	struct mmu *mmu;		/* tlb.c */
+	u64 mcg_ctl, mc_ctl[MC_BANKS];	/* msr.c: machine checks never happen */
+	int steal_fd;			/* pv.c */
+	u64 steal_seen, steal_asked;	/* ns */
+	_Atomic bool pv_kicked;		/* the next (or present) HLT ends at once: KVM_HC_KICK_CPU */
 	u64 code_wrote_gpa;		/* see mmu_code_settle() */
 	u32 code_wrote_len;
 	struct block_cache *blocks;	/* block.c */
@@ -285,8 +291,8 @@ int msr_write(struct cpu *c, u32 msr, u64 val);
 /* RDMSR's and WRMSR's table, CPUID, time: also for set_state. */
 void cpuid_exec(struct cpu *c, u32 leaf, u32 subleaf, struct cpuid_regs *out);
 u64 cpu_tsc(struct cpu *c);				/* what RDTSC reads */
-void pv_resume(struct cpu *c);				/* machine ran again: rewrite pvclock, steal time */
-void pv_reset(struct cpu *c);
+/* State was set, or the machine runs again after a pause: own thread; PV clock, steal time. */
+void pv_resume(struct cpu *c);
 bool io_allowed(struct cpu *c, u16 port, unsigned size);	/* IOPL and the TSS bitmap */
 u64 io_in(struct cpu *c, u16 port, unsigned size);		/* takes the machine lock */
 void io_out(struct cpu *c, u16 port, u64 val, unsigned size);

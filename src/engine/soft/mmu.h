@@ -8,7 +8,7 @@
 #include <pthread.h>
 
 /* A translation: the guest physical page, and in the low 12 bits what may be done with it. Rights
- * are the tables' own, before CR0.WP, CR4.SMEP/SMAP, CPL and RFLAGS.AC: xl_permits() applies them. */
+ * are the tables' own; CR0.WP, CR4.SMEP and SMAP, CPL and RFLAGS.AC are applied by xl_permits(). */
 enum xl {
 	XL_W = 1 << 0, XL_U = 1 << 1, XL_X = 1 << 2,
 	XL_D = 1 << 3,		/* the leaf's dirty bit is set: writes need no walk */

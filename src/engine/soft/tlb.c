@@ -18,6 +18,7 @@
  * After: Intel SDM vol. 3, 4.10; AMD APM vol. 2, 5.5. */
 #include "engine/soft/access.h"
 #include "engine/soft/mmu.h"
+#include "engine/soft/pv.h"
 #include "vm/cpuid.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -408,6 +409,7 @@ int mmu_init(struct cpu *c)
 	if (!c->a20_mask)
 		c->a20_mask = UINT64_MAX;
 	c->mmu = m;
+	pv_init(c);
 	tlb_flush_all(c);
 	for (unsigned i = 0; i < TLB_SIZE; i++)
 		c->tlb[TLB_SLOW][i].tag_r = c->tlb[TLB_SLOW][i].tag_w =
@@ -419,6 +421,7 @@ void mmu_free(struct cpu *c)
 {
 	if (!c->mmu)
 		return;
+	pv_free(c);
 	pthread_mutex_destroy(&c->mmu->split);
 	free(c->mmu);
 	c->mmu = NULL;

@@ -4,7 +4,7 @@
  *
  * A walk first reads all levels and decides, then sets accessed and dirty bits from the top down
  * by compare-exchange on the guest's own entries. When an entry changed meanwhile (another vCPU)
- * the walk starts anew: neither a stale bit nor an entry that the guest has just cleared comes back.
+ * the walk starts anew: neither a stale bit nor an entry that was just cleared comes back.
  * A walk that ends in a fault sets no bit. Tables outside RAM read as all ones. 5-level paging
  * and protection keys are not modelled (CPUID does not offer them). */
 #include "engine/soft/access.h"
