@@ -51,6 +51,7 @@ static bool unpack_bzip2(const u8 *in, size_t len, u8 *out, size_t out_len)
 static bool run_lzma(lzma_stream *z, const u8 *in, size_t len, u8 *out, size_t out_len)
 {
 	lzma_ret r;
+	u8 beyond;
 	bool done;
 
 	z->next_in = in;
@@ -62,8 +63,13 @@ static bool run_lzma(lzma_stream *z, const u8 *in, size_t len, u8 *out, size_t o
 	while (r == LZMA_OK && z->avail_in && z->avail_out);
 	if (r == LZMA_OK)
 		r = lzma_code(z, LZMA_FINISH);
-	/* An lzma stream of unknown length has no end that can be told from our output's. */
-	done = z->avail_out == 0 && (r == LZMA_STREAM_END || r == LZMA_OK || r == LZMA_BUF_ERROR);
+	done = z->avail_out == 0;
+	/* An lzma stream's end mark may still be ahead; one more byte of output may not. */
+	z->next_out = &beyond;
+	z->avail_out = 1;
+	if (r == LZMA_OK || r == LZMA_BUF_ERROR)
+		r = lzma_code(z, LZMA_FINISH);
+	done = done && z->avail_out == 1 && r == LZMA_STREAM_END;
 	lzma_end(z);
 	return done;
 }
