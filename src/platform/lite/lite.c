@@ -13,7 +13,7 @@
  *	   +---+---+                    +----+----+
  *	   | 8259  | <--- IRQ 0-15 ---> | I/O APIC|		gsi.c: one wire, both chips
  *	   +-------+         |          +---------+
- *	    0 8254   4 COM1   8 RTC   9 ACPI (SCI)   16-23 PCI slots
+ *	    0 8254   3,4 COM2,1   8 RTC   9 ACPI (SCI)   16-23 PCI slots
  *
  * What is not here: a keyboard controller, a display, DMA, firmware. A kernel that is loaded by
  * platform/boot/ and reads platform/lite/acpi.c's tables misses none of them.
@@ -30,6 +30,7 @@
 #include "dev/lapic.h"
 #include "dev/mc146818.h"
 #include "dev/ns16550.h"
+#include "dev/pci_host.h"
 #include "dev/reset.h"
 #include "platform/lite/acpi.h"
 #include <errno.h>
@@ -40,8 +41,13 @@ enum lite_wiring {
 	LITE_IOAPIC_ID = 0,
 	LITE_IRQ_PIT = 0, LITE_IRQ_COM1 = 4, LITE_IRQ_COM2 = 3, LITE_IRQ_RTC = 8, LITE_IRQ_SCI = 9,
 	LITE_PM_BASE = 0x600, LITE_GPE_BASE = 0xafe0,
+	/* Pin p of slot s: GSI 16 + (s + p) % 8, p from 0. */
+	LITE_PCI_GSI = 16, LITE_PCI_GSIS = 8,
 };
 #define LITE_LAPIC_BASE 0xfee00000u
+/* Where the guest may put PCI functions' memory: from the end of low RAM to the I/O APIC. */
+#define LITE_PCI_MEM_FIRST ((u32)RAM_LOW_MAX)
+#define LITE_PCI_MEM_LAST (IOAPIC_BASE - 1)
 
 struct lite {
 	struct machine *m;
@@ -80,6 +86,28 @@ static int add_serial(struct lite *l, unsigned n, u16 port, struct irq_line irq,
 		r = ns16550_new(&uart, m, port, irq, be, e);
 	if (!r)
 		r = machine_add_device(m, &ns16550_class, uart, names[n][0], e);
+	return r;
+}
+
+/* PCI: the bus with its configuration ports, and a host bridge on it. What else a machine has
+ * (disks, networks) will be functions of this bus. */
+static int add_pci(struct lite *l, struct gsi *gsi, struct err *e)
+{
+	struct pci_bus_opts o = { .npirq = LITE_PCI_GSIS };
+	struct machine *m = l->m;
+	struct pci_bus *bus;
+	struct pci_host *host;
+	int r;
+
+	for (unsigned i = 0; i < LITE_PCI_GSIS; i++)
+		o.pirq[i] = gsi_line(gsi, LITE_PCI_GSI + i);
+	r = pci_bus_new(&bus, m, &o, e);
+	if (!r)
+		r = machine_add_device(m, &pci_bus_class, bus, "pci", e);
+	if (!r)
+		r = pci_host_new(&host, bus, e);
+	if (!r)
+		r = machine_add_device(m, &pci_host_class, host, "pci.host", e);
 	return r;
 }
 
@@ -138,7 +166,9 @@ static int add_chips(struct lite *l, struct err *e)
 	if (!r)
 		r = machine_add_device(m, &reset_ctl_class, reset, "reset", e);
 
-	/* Serial ports. */
+	/* The bus, and serial ports. */
+	if (!r)
+		r = add_pci(l, gsi, e);
 	if (!r)
 		r = add_serial(l, 0, 0x3f8, gsi_line(gsi, LITE_IRQ_COM1), e);
 	if (!r)
@@ -167,7 +197,9 @@ static int put_acpi(struct lite *l, u64 *rsdp, struct err *e)
 		.gpa = BOOT_ACPI, .ncpus = l->m->ncpus, .apic_id = ids,
 		.ioapic_id = LITE_IOAPIC_ID, .ioapic_base = IOAPIC_BASE,
 		.lapic_base = LITE_LAPIC_BASE, .sci = LITE_IRQ_SCI, .pm_base = LITE_PM_BASE,
-		.gpe_base = LITE_GPE_BASE, .com = { true, true },
+		.gpe_base = LITE_GPE_BASE, .com = { true, true }, .pci = true,
+		.pci_mem_first = LITE_PCI_MEM_FIRST, .pci_mem_last = LITE_PCI_MEM_LAST,
+		.pci_gsi = LITE_PCI_GSI, .pci_ngsi = LITE_PCI_GSIS,
 	};
 	u8 *buf = malloc(max);
 	int n;
