@@ -5,6 +5,7 @@
  * After: Intel SDM vol. 2: MASKMOVDQU, VMASKMOV, VPMASKMOV, VGATHER*, VPGATHER*, LDMXCSR, VZEROALL. */
 #include "engine/soft/native.h"
 
+#include <emmintrin.h>
 #include <string.h>
 
 static u8 *xmm(struct cpu *c, unsigned n) { return c->xsave + XSAVE_XMM + 16 * n; }
@@ -56,14 +57,23 @@ static void exec_emms(struct cpu *c, const struct insn *in)
 	c->xsave[XSAVE_FTW] = 0;
 }
 
+/* memset() of this size, or a loop that is recognized as one, would become REP STOS. */
+static inline void zero(u8 *p, unsigned n)
+{
+	const __m128i z = _mm_setzero_si128();
+
+	for (unsigned i = 0; i < n; i++)
+		__asm__("movaps %1, %0" : "=m"(((__m128i *)p)[i]) : "x"(z));
+}
+
 static void exec_vzero(struct cpu *c, const struct insn *in)
 {
 	unsigned n = c->mode == 8 ? 16 : 8;	/* outside 64-bit mode 8-15 are left alone */
 
 	native_check_avx(c);
-	memset(ymmh(c, 0), 0, 16 * n);
+	zero(ymmh(c, 0), n);
 	if (in->op == OP_VZEROALL)
-		memset(xmm(c, 0), 0, 16 * n);
+		zero(xmm(c, 0), n);
 }
 
 /* --- bytes under a mask, to [rDI] --- */

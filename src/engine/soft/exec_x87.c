@@ -274,7 +274,7 @@ static bool exec_no_wait(struct cpu *c, const struct insn *in)
 /* --- what computes --- */
 
 /* The memory operand of the instruction: bytes, and whether it is stored. 0: there is none such. */
-static unsigned mem_size(u8 op, u8 reg, bool *store)
+unsigned x87_mem_size(u8 op, u8 reg, bool *store)
 {
 	/* Rows: D8-DF; columns: ModRM.reg. 0x80: stored. FLDCW and its like are not here. */
 	static const u8 size[8][8] = {
@@ -292,7 +292,7 @@ static unsigned mem_size(u8 op, u8 reg, bool *store)
 	return size[op][reg] & 0x7f;
 }
 
-static void set_pointers(struct cpu *c, const struct insn *in, u64 off)
+void x87_set_pointers(struct cpu *c, const struct insn *in, u64 off)
 {
 	struct x87_ptr *ptr = native_x87_ptr(c);
 
@@ -313,7 +313,7 @@ static void exec_compute(struct cpu *c, const struct insn *in)
 	unsigned n = 0;
 
 	if (in->has_mem) {
-		n = mem_size(op, in->modrm >> 3 & 7, &store);
+		n = x87_mem_size(op, in->modrm >> 3 & 7, &store);
 		if (!n)
 			raise_ud(c);
 		insn[1] = (in->modrm & 0x38) | 6;			/* [rsi] */
@@ -329,7 +329,7 @@ static void exec_compute(struct cpu *c, const struct insn *in)
 	if (store)
 		mem_st_bytes(c, in->seg, off, buf, n);
 	put_le64(c->xsave + XSAVE_FDP, fdp);
-	set_pointers(c, in, off);
+	x87_set_pointers(c, in, off);
 }
 
 void x87_exec(struct cpu *c, const struct insn *in)

@@ -37,6 +37,7 @@ struct stub {
 	bool load, store;
 	bool aligned;		/* to its size, else #GP */
 	bool mmx_state;		/* switches the x87 registers to MMX */
+	struct x87_fast x87;	/* when plan.st */
 };
 
 struct native_state {
@@ -122,7 +123,8 @@ static struct stub *stub_get(struct native_state *n, const struct stub *want)
 		if (!memcmp(&s->plan, &want->plan, sizeof(s->plan)) && s->special == want->special &&
 		    s->need == want->need && s->msize == want->msize && s->load == want->load &&
 		    s->store == want->store && s->aligned == want->aligned &&
-		    s->mmx_state == want->mmx_state)
+		    s->mmx_state == want->mmx_state &&
+		    !memcmp(&s->x87, &want->x87, sizeof(s->x87)))
 			return s;
 	}
 	s = &n->stubs[n->nstubs];
@@ -160,6 +162,9 @@ static void describe(struct cpu *c, const struct insn *in, struct stub *s)
 		s->special = exec_ud;
 		return;
 	}
+	if (in->desc->cls == CL_X87 && x87_fast_plan(in, &s->plan, &s->x87))
+		return;
+	memset(&s->plan, 0, sizeof(s->plan));
 	s->special = special_of(in);
 	if (s->special)
 		return;
@@ -326,6 +331,10 @@ void native_exec(struct cpu *c, const struct insn *in)
 
 	if (s->special) {
 		s->special(c, in);
+		return;
+	}
+	if (s->plan.st) {
+		x87_fast_exec(c, in, &s->x87, s->fn);
 		return;
 	}
 	if (s->need & NEED_SSE) {

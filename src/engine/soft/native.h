@@ -58,12 +58,31 @@ void x87_to_mmx(struct cpu *c);		/* TOP = 0, all tags valid; MMi then at XSAVE_S
 void x87_update_es(struct cpu *c);	/* FSW.ES and B after flags or masks were loaded */
 struct x87_ptr { u16 fcs, fds; };	/* what the XSAVE image has no room for */
 
-/* --- what native.c does for exec_x87.c --- */
+/* --- what native.c does for the x87 --- */
 /* Run one x87 instruction, its memory operand being [RSI] = @mem, with the guest's whole x87 state;
- * its instruction and data pointers are left to the caller. */
+ * instruction and data pointers are left to the caller. */
 void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in, bool cc_out);
 struct x87_ptr *native_x87_ptr(struct cpu *c);
 u8 *native_bounce(struct cpu *c);		/* 128 bytes, aligned to 64 */
+
+/* --- x87_fast.c: the usual instructions, while all exceptions are masked and no stack fault --- */
+struct stub_plan;
+typedef u32 stub_fn(struct cpu *c, void *mem);
+struct x87_fast {
+	u8 msize;		/* memory operand */
+	bool store;
+	bool push;		/* before the stub runs: slots of the plan are those after it */
+	u8 pop;			/* afterwards: 0-2 */
+	u8 need;		/* slots that must not be empty, by bit (before the push) */
+	u8 fill;		/* slots that are not empty afterwards */
+	u16 cond;		/* condition codes that change */
+};
+/* False: there is no fast form. */
+bool x87_fast_plan(const struct insn *in, struct stub_plan *p, struct x87_fast *f);
+void x87_fast_exec(struct cpu *c, const struct insn *in, const struct x87_fast *f, stub_fn *fn);
+void x87_set_pointers(struct cpu *c, const struct insn *in, u64 off);
+/* Size of an x87 instruction's memory operand, and whether it is stored; 0: control instruction. */
+unsigned x87_mem_size(u8 op, u8 reg, bool *store);
 
 /* Instructions that no stub can run (exec_sse.c): found by op before a stub is made. */
 extern const struct exec_entry native_special_table[];

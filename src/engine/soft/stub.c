@@ -284,6 +284,32 @@ static void cc_store(struct out *o)	/* mov eax, 0; lahf; seto al; mov [cc], eax 
 	rdi_disp(o, 0, offsetof(struct cpu, cc));
 }
 
+/* fld and fstp tbyte [slot] */
+static void st_move(struct out *o, unsigned slot, bool store)
+{
+	put8(o, 0xdb);
+	rdi_disp(o, store ? 7 : 5, XS(XSAVE_ST + 16 * slot));
+}
+
+static void emit_st(struct out *o, const struct stub_plan *p)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (p->st_load[i])
+			st_move(o, p->st_load[i] - 1u, false);
+	if (p->cc_in)
+		cc_load(o);
+	put(o, p->insn, p->insn_len);
+	if (p->cc_out)
+		cc_store(o);
+	PUT(o, 0x0f, 0xb7, 0xc0, 0xdf, 0xe0);		/* movzx eax, ax; fnstsw ax */
+	for (unsigned i = 0; i < 2; i++)
+		if (p->st_store[i])
+			st_move(o, p->st_store[i] - 1u, true);
+	if (p->st_drop)
+		PUT(o, 0xdd, 0xd8);			/* fstp st(0) */
+	put8(o, 0xc3);
+}
+
 static void emit_loads(struct out *o, const struct stub_plan *p)
 {
 	for (unsigned i = 0; i < 16; i++) {
@@ -347,7 +373,9 @@ stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p)
 
 	if (b->size - b->used < STUB_MAX)
 		return NULL;
-	if (p->x87) {			/* fxrstor64; the instruction; fxsave64; fninit */
+	if (p->st) {
+		emit_st(&o, p);
+	} else if (p->x87) {		/* fxrstor64; the instruction; fxsave64; fninit */
 		PUT(&o, 0x48, 0x0f, 0xae);
 		rdi_disp(&o, 1, XS(0));
 		if (p->cc_in)
@@ -367,7 +395,8 @@ stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p)
 		PUT(&o, 0xc5, 0xf8, 0x77);			/* vzeroupper */
 	if (p->mm_in | p->mm_out)
 		PUT(&o, 0x0f, 0x77);				/* emms */
-	PUT(&o, 0x31, 0xc0, 0xc3);				/* xor eax, eax; ret */
+	if (!p->st)
+		PUT(&o, 0x31, 0xc0, 0xc3);			/* xor eax, eax; ret */
 	b->used = ((size_t)(o.p - b->rw) + 15) & ~15ull;
 	BUG_ON((size_t)(o.p - b->rw) > b->size);
 	memcpy(&fn, &entry, sizeof(fn));

@@ -33,11 +33,17 @@ struct stub_plan {
 	bool istr;		/* PCMPxSTRI: ECX is written */
 	bool mxcsr;
 	bool x87;		/* with all of the x87 state, by FXRSTOR64 and FXSAVE64 */
+	/* x87 with the few registers that are needed, on an otherwise empty stack. Slots of the
+	 * guest's stack + 1; 0: none. The stub returns FSW. */
+	bool st;
+	u8 st_load[2];		/* in this order: the second becomes ST(0) */
+	u8 st_store[2];		/* ST(0) to the first, then ... */
+	bool st_drop;		/* one more is left over */
 };
 
 /* RDI: cpu, RSI: the memory operand. 0, or 1 after a SIMD floating-point exception (the guest's
  * state is then as before the instruction). */
-typedef u32 stub_fn(struct cpu *c, void *mem);
+typedef u32 stub_fn(struct cpu *c, void *mem);	/* also in native.h */
 
 /* Put @in into @p as the host is to execute it; registers and flags too. False: it has a form that
  * no stub can express. */
