@@ -2,7 +2,8 @@
 /* exec_sse.c - the MMX, SSE and AVX instructions that no stub can run: those that touch memory
  * element by element (masked moves, gathers), and those that are about the state itself (MXCSR,
  * EMMS, VZEROUPPER).
- * After: Intel SDM vol. 2: MASKMOVDQU, VMASKMOV, VPMASKMOV, VGATHER*, VPGATHER*, LDMXCSR, VZEROALL. */
+ * After: Intel SDM vol. 2: MASKMOVDQU, VMASKMOV, VPMASKMOV, VGATHER*, VPGATHER*, LDMXCSR,
+ * VZEROALL. */
 #include "engine/soft/native.h"
 
 #include <emmintrin.h>
@@ -201,7 +202,7 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 		memset(xmm(c, dst) + n * size, 0, 16 - n * size);
 }
 
-const struct exec_entry native_special_table[] = {
+const struct exec_entry exec_sse_table[] = {
 	{ OP_LDMXCSR, exec_ldmxcsr }, { OP_VLDMXCSR, exec_ldmxcsr },
 	{ OP_STMXCSR, exec_stmxcsr }, { OP_VSTMXCSR, exec_stmxcsr },
 	{ OP_EMMS, exec_emms }, { OP_VZEROUPPER, exec_vzero }, { OP_VZEROALL, exec_vzero },

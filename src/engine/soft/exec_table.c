@@ -3,11 +3,11 @@
  * operation, and the conditions under which an instruction exists at all. */
 #include "base/trace.h"
 #include "engine/soft/block.h"
-#include "engine/soft/cpu.h"
+#include "engine/soft/native.h"	// exec_sse_table
 
 static const struct exec_entry *const exec_tables[] = {
 	exec_int_table, exec_stack_table, exec_branch_table, exec_string_table, exec_bit_table,
-	exec_seg_table, exec_sys_table, exec_simd_table, exec_ctl_table,
+	exec_seg_table, exec_sys_table, exec_simd_table, exec_sse_table, exec_ctl_table,
 };
 
 /* Filled once, before main(), and constant from then on. */

@@ -325,7 +325,8 @@ static void exec_compute(struct cpu *c, const struct insn *in)
 		if (!store || trapping)
 			mem_ld_bytes(c, in->seg, off, buf, n);
 	}
-	native_run_x87(c, insn, 2, buf, in->desc->fl_read & FL_OSZAPC, in->desc->fl_write & FL_OSZAPC);
+	native_run_x87(c, insn, 2, buf, in->desc->fl_read & FL_OSZAPC,
+		       in->desc->fl_write & FL_OSZAPC);
 	if (store)
 		mem_st_bytes(c, in->seg, off, buf, n);
 	put_le64(c->xsave + XSAVE_FDP, fdp);

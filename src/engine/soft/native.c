@@ -120,8 +120,8 @@ static struct stub *stub_get(struct native_state *n, const struct stub *want)
 
 	for (; n->hash[h]; h = (h + 1) & (HASH_SIZE - 1)) {
 		s = &n->stubs[n->hash[h] - 1];
-		if (!memcmp(&s->plan, &want->plan, sizeof(s->plan)) && s->special == want->special &&
-		    s->need == want->need && s->msize == want->msize && s->load == want->load &&
+		if (!memcmp(&s->plan, &want->plan, sizeof(s->plan)) &&
+		    s->special == want->special && s->need == want->need && s->msize == want->msize && s->load == want->load &&
 		    s->store == want->store && s->aligned == want->aligned &&
 		    s->mmx_state == want->mmx_state &&
 		    !memcmp(&s->x87, &want->x87, sizeof(s->x87)))
@@ -146,7 +146,7 @@ static exec_fn *special_of(const struct insn *in)
 {
 	if (in->desc->cls == CL_X87)
 		return x87_exec;
-	for (const struct exec_entry *t = native_special_table; t->fn; t++)
+	for (const struct exec_entry *t = exec_sse_table; t->fn; t++)
 		if (t->op == in->op)
 			return t->fn;
 	return NULL;
@@ -381,7 +381,8 @@ void native_exec(struct cpu *c, const struct insn *in)
 
 /* --- x87: the code is exec_x87.c's --- */
 
-void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in, bool cc_out)
+void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in,
+		    bool cc_out)
 {
 	struct native_state *n = c->native;
 	struct stub want;

@@ -61,7 +61,8 @@ struct x87_ptr { u16 fcs, fds; };	/* what the XSAVE image has no room for */
 /* --- what native.c does for the x87 --- */
 /* Run one x87 instruction, its memory operand being [RSI] = @mem, with the guest's whole x87 state;
  * instruction and data pointers are left to the caller. */
-void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in, bool cc_out);
+void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in,
+		    bool cc_out);
 struct x87_ptr *native_x87_ptr(struct cpu *c);
 u8 *native_bounce(struct cpu *c);		/* 128 bytes, aligned to 64 */
 
@@ -85,6 +86,6 @@ void x87_set_pointers(struct cpu *c, const struct insn *in, u64 off);
 unsigned x87_mem_size(u8 op, u8 reg, bool *store);
 
 /* Instructions that no stub can run (exec_sse.c): found by op before a stub is made. */
-extern const struct exec_entry native_special_table[];
+extern const struct exec_entry exec_sse_table[];
 
 #endif

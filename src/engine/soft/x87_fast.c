@@ -41,7 +41,7 @@ static bool plan_mem(u8 op, u8 reg, struct stub_plan *p, struct x87_fast *f)
 		p->st_load[0] = SLOT(0);
 		f->need = 1;
 		if (reg == 2 || reg == 3) {
-			insn2(p, 0xd8 | op, 3 << 3 | 6);	/* the popping form: leaves nothing */
+			insn2(p, 0xd8 | op, 3 << 3 | 6);	/* popping: leaves nothing */
 			f->cond = C_ALL;
 			f->pop = reg == 3;
 		} else {
@@ -83,12 +83,13 @@ static bool plan_d9(u8 m, struct stub_plan *p, struct x87_fast *f)
 	switch (m) {
 	case 0xe4: case 0xe5:					/* FTST FXAM */
 		f->cond = C_ALL;
-		/* fallthrough */
+		__attribute__((fallthrough));
 	case 0xe0: case 0xe1: case 0xf0: case 0xfa: case 0xfc:	/* FCHS FABS F2XM1 FSQRT FRNDINT */
 		p->st_load[0] = SLOT(0);
 		f->need = 1;
 		return true;
-	case 0xe8: case 0xe9: case 0xea: case 0xeb: case 0xec: case 0xed: case 0xee:	/* FLD1 ... */
+	case 0xe8: case 0xe9: case 0xea: case 0xeb: case 0xec:	/* FLD1 ... */
+	case 0xed: case 0xee:
 		f->push = true;
 		f->fill = 1;
 		return true;
@@ -97,7 +98,8 @@ static bool plan_d9(u8 m, struct stub_plan *p, struct x87_fast *f)
 		p->st_store[0] = SLOT(1);
 		f->pop = 1;
 		return true;
-	case 0xfd:	/* FSCALE; FPREM and FPREM1 leave condition codes as they were when invalid */
+	/* Not FPREM and FPREM1: they leave the condition codes as they were when invalid. */
+	case 0xfd:						/* FSCALE */
 		load_both(p, f, 1);
 		p->st_drop = true;
 		return true;
@@ -165,7 +167,7 @@ static bool plan_reg(u8 op, u8 m, struct stub_plan *p, struct x87_fast *f)
 		p->st_store[0] = SLOT(0);
 		p->st_drop = true;
 		return true;
-	case 0x1c0:					/* FLD ST(i): a slot further after the push */
+	case 0x1c0:					/* FLD ST(i): then a slot further */
 		f->need = (u8)BIT(i);
 		f->push = true;
 		f->fill = 1;

@@ -107,7 +107,8 @@ static void check_mxcsr(struct cpu *c, u32 v)
 
 /* --- FXSAVE and FXRSTOR --- */
 
-static u64 fx_operand(struct cpu *c, const struct insn *in, unsigned align, unsigned len, bool write)
+static u64 fx_operand(struct cpu *c, const struct insn *in, unsigned align, unsigned len,
+		      bool write)
 {
 	u64 off = insn_ea(c, in);
 
