@@ -27,7 +27,7 @@ void *la_rmw_slow(struct cpu *c, unsigned seg, u64 la, unsigned size);
 
 static inline struct tlb_entry *tlb_at(struct cpu *c, u64 la)
 {
-	return &c->tlb[c->tlb_set][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+	return &c->tlb_data[(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
 }
 
 /* May @seg:@off be taken as linear *@la without limit and type checks? */

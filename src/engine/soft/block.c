@@ -444,6 +444,7 @@ static struct block *make_crossing(struct cpu *c, u64 lin, const u8 *p, size_t n
 	struct block *b;
 	const u8 *p2;
 	u8 buf[15];
+	bool ended;
 	size_t n2;
 	int r;
 
@@ -459,7 +460,8 @@ static struct block *make_crossing(struct cpu *c, u64 lin, const u8 *p, size_t n
 	if (r < 0)
 		decode_raise(c, r);
 	c->blocks->gate[0] = (u8)exec_gate(c, &c->blocks->insn[0]);
-	b = block_build(c, 1, true, p, ps);
+	ended = c->blocks->gate[0] || ends_block(c, &c->blocks->insn[0]);
+	b = block_build(c, 1, ended, p, ps);
 	b->hva2 = p2;
 	b->gen2 = &ps2.cp->gen;
 	b->gen2_seen = ps2.gen;

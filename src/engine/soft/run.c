@@ -60,6 +60,8 @@ void cpu_mode_changed(struct cpu *c)
 			       seg_open(&c->seg[SEG_DS], false) &&
 			       seg_open(&c->seg[SEG_ES], false));
 	c->tlb_set = tlb_data_set(c);
+	c->tlb_data = c->tlb[c->tlb_set];
+	c->la_mask = c->lma64 ? ~0ull : UINT32_MAX;
 	c->tlb_code = c->tlb[c->cpl == 3 ? TLB_USER : TLB_SUPER];
 
 	key = c->mode | c->cpl << MODE_CPL_SHIFT | c->stack_size << MODE_STACK_SHIFT;
@@ -90,8 +92,10 @@ void cpu_set_rflags(struct cpu *c, u64 fl)
 	c->rflags = ((u32)fl & ~(u32)FL_OSZAPC) | FL_1;
 	if ((old ^ c->rflags) & FL_VM)
 		cpu_mode_changed(c);
-	if ((old ^ c->rflags) & FL_AC)
+	if ((old ^ c->rflags) & FL_AC) {
 		c->tlb_set = tlb_data_set(c);
+		c->tlb_data = c->tlb[c->tlb_set];
+	}
 	if ((old ^ c->rflags) & (FL_TF | FL_IF | FL_RF))
 		cpu_look(c);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* generic.c - uops that run an exec function, and those that only lead on. */
+/* generic.c - uops that run an exec function, those that only lead on, and the ways out of the
+ * quick ones. */
 #include "engine/soft/uop/uop.h"
 
 /* An instruction inside a block. */
 const struct uop *uop_generic(struct cpu *c, const struct uop *u)
 {
-	c->rip = c->blk->rip + u->off;
+	uop_at(c, u);
 	c->next_rip = uop_next_rip(c, u);
 	u->exec(c, u->in);
 	if (unlikely(uop_look(c))) {
@@ -18,17 +19,16 @@ const struct uop *uop_generic(struct cpu *c, const struct uop *u)
 /* The last one: it may have gone anywhere and changed anything. */
 const struct uop *uop_generic_end(struct cpu *c, const struct uop *u)
 {
-	c->rip = c->blk->rip + u->off;
+	uop_at(c, u);
 	c->next_rip = uop_next_rip(c, u);
 	u->exec(c, u->in);
-	c->rip = c->next_rip;
-	return block_next(c);
+	return uop_goto(c, c->next_rip);
 }
 
 /* An instruction that does not exist in this mode, or not for this CPL. */
 const struct uop *uop_gate(struct cpu *c, const struct uop *u)
 {
-	c->rip = c->blk->rip + u->off;
+	uop_at(c, u);
 	c->next_rip = c->rip;
 	exec_gate_raise(c, u->vector);
 }
@@ -36,5 +36,36 @@ const struct uop *uop_gate(struct cpu *c, const struct uop *u)
 /* The block ended for want of room: on to the next one. */
 const struct uop *uop_fall(struct cpu *c, const struct uop *u)
 {
-	return uop_follow(c, u->chain, uop_trunc_rip(c, c->blk->rip + u->off));
+	u = uop_follow(c, u->chain, uop_trunc_rip(c, c->blk->rip + u->off));
+	return u;
+}
+
+cold const struct uop *uop_redo(struct cpu *c, const struct uop *u)
+{
+	struct insn in;
+
+	uop_at(c, u);
+	block_fetch_insn(c, &in);
+	exec_insn(c, &in);
+	c->rip = c->next_rip;
+	return NULL;
+}
+
+cold u64 uop_ld_slow(struct cpu *c, const struct uop *u, u64 la, unsigned size)
+{
+	uop_at(c, u);
+	return la_ld_slow(c, u->seg, la, size);
+}
+
+cold bool uop_st_slow(struct cpu *c, const struct uop *u, u64 la, u64 val, unsigned size)
+{
+	uop_at(c, u);
+	la_st_slow(c, u->seg, la, val, size);
+	return uop_look(c);
+}
+
+cold void *uop_rmw_slow(struct cpu *c, const struct uop *u, u64 la, unsigned size)
+{
+	uop_at(c, u);
+	return la_rmw_slow(c, u->seg, la, size);
 }
