@@ -1,32 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* test_boot.c - kernels in all formats, whole and damaged, as platform/boot/ loads them. The
- * kernels are made here: small, and with every field known. */
-#include "base/bytes.h"
-#include "platform/boot/linux.h"
+ * kernels are made to order by kernels.h. */
+#include "unit.h"
+#include "platform/kernels.h"
 #include "platform/boot/unpack.h"
-#include <bzlib.h>
-#include <elf.h>
 #include <errno.h>
-#include <lz4.h>
-#include <lzma.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <zlib.h>
-#include <zstd.h>
-#include <cmocka.h>
 
 #define RAM_SIZE (64 * MiB)
-#define FILE_MAX (4 * MiB)
-#define LOAD_PA 0x1000000u
-#define TEXT_VA 0xffffffff81000000ull
-#define TEXT_LEN 0x3000u
 
 struct fix {
+	struct kernels k;
 	struct ram *ram;
-	u8 *file, *vmlinux;
-	size_t len, vmlinux_len;
 	struct boot_request rq;
 	struct boot_entry entry;
 	struct err e;
@@ -36,8 +20,8 @@ static void fix_new(struct fix *x)
 {
 	memset(x, 0, sizeof(*x));
 	assert_int_equal(ram_new(&x->ram, RAM_SIZE, NULL), 0);
-	x->file = calloc(1, FILE_MAX);
-	x->vmlinux = calloc(1, FILE_MAX);
+	x->k.file = calloc(1, FILE_MAX);
+	x->k.vmlinux = calloc(1, FILE_MAX);
 	x->rq = (struct boot_request){ .kernel = BLOB_NONE, .initrd = BLOB_NONE,
 				       .firmware = BLOB_NONE, .cmdline = "console=ttyS0",
 				       .rsdp = 0xe0000, .ram_is_zero = true };
@@ -46,14 +30,14 @@ static void fix_new(struct fix *x)
 static void fix_free(struct fix *x)
 {
 	ram_free(x->ram);
-	free(x->file);
-	free(x->vmlinux);
+	free(x->k.file);
+	free(x->k.vmlinux);
 }
 
 static int load(struct fix *x)
 {
 	x->e = (struct err){ 0 };
-	x->rq.kernel = blob_of(x->file, x->len, "kernel");
+	x->rq.kernel = blob_of(x->k.file, x->k.len, "kernel");
 	return boot_load(&x->rq, x->ram, &x->entry, &x->e);
 }
 
@@ -63,153 +47,6 @@ static u64 peek(struct fix *x, u64 gpa, unsigned n)
 
 	assert_true(ram_read(x->ram, gpa, b, n));
 	return get_le64(b);
-}
-
-/* --- kernels to order --- */
-
-/* ELF64 with one segment of TEXT_LEN bytes of file and 0x1000 of bss, section headers absent, and
- * behind it a list of relocations: a 64-bit place at +0x100, a 32-bit one at +0x200, one to
- * subtract from at +0x300. */
-static void make_vmlinux(struct fix *x, bool relocs, bool pvh)
-{
-	u8 *f = x->vmlinux, *ph = f + 64;
-	const size_t off = 0x1000;
-
-	memset(f, 0, FILE_MAX);
-	memcpy(f, ELFMAG, SELFMAG);
-	f[EI_CLASS] = ELFCLASS64;
-	f[EI_DATA] = ELFDATA2LSB;
-	f[EI_VERSION] = EV_CURRENT;
-	put_le16(f + 16, ET_EXEC);
-	put_le16(f + 18, EM_X86_64);
-	put_le64(f + 24, LOAD_PA + 0x40);
-	put_le64(f + 32, 64);
-	put_le16(f + 52, 64);
-	put_le16(f + 54, sizeof(Elf64_Phdr));
-	put_le16(f + 56, pvh ? 2 : 1);
-	put_le32(ph, PT_LOAD);
-	put_le64(ph + 8, off);
-	put_le64(ph + 16, TEXT_VA);
-	put_le64(ph + 24, LOAD_PA);
-	put_le64(ph + 32, TEXT_LEN);
-	put_le64(ph + 40, TEXT_LEN + 0x1000);
-	if (pvh) {
-		u8 *note = f + 0x800;
-
-		ph += sizeof(Elf64_Phdr);
-		put_le32(ph, PT_NOTE);
-		put_le64(ph + 8, 0x800);
-		put_le64(ph + 32, 20);
-		put_le64(ph + 40, 20);
-		put_le32(note, 4);
-		put_le32(note + 4, 4);
-		put_le32(note + 8, 18);
-		memcpy(note + 12, "Xen", 4);
-		put_le32(note + 16, LOAD_PA + 0x80);
-	}
-	for (size_t i = 0; i < TEXT_LEN; i++)
-		f[off + i] = (u8)(i * 7 + (i >> 8));
-	put_le64(f + off + 0x100, TEXT_VA + 0x123);
-	put_le32(f + off + 0x200, (u32)(TEXT_VA + 0x456));
-	put_le32(f + off + 0x300, 0x789);
-	x->vmlinux_len = off + TEXT_LEN;
-	if (relocs) {
-		const u32 list[] = { 0, (u32)TEXT_VA + 0x100, 0, (u32)TEXT_VA + 0x300,
-				     0, (u32)TEXT_VA + 0x200 };
-
-		memcpy(f + x->vmlinux_len, list, sizeof(list));
-		x->vmlinux_len += sizeof(list);
-	}
-}
-
-/* A bzImage of protocol 2.15 around @payload. */
-static void make_bzimage(struct fix *x, const u8 *payload, size_t len)
-{
-	u8 *f = x->file;
-
-	memset(f, 0, FILE_MAX);
-	f[BP_SETUP_SECTS] = 3;
-	put_le16(f + BP_BOOT_FLAG, 0xaa55);
-	f[0x200] = 0xeb;
-	f[BP_JUMP_LEN] = 0x6a;
-	put_le32(f + BP_HEADER, BP_HDRS);
-	put_le16(f + BP_VERSION, 0x20f);
-	f[BP_LOADFLAGS] = LOADED_HIGH;
-	put_le32(f + BP_INITRD_ADDR_MAX, 0x7fffffff);
-	put_le32(f + BP_KERNEL_ALIGNMENT, 0x200000);
-	f[BP_RELOCATABLE] = 1;
-	put_le16(f + BP_XLOADFLAGS, XLF_KERNEL_64);
-	put_le32(f + BP_CMDLINE_SIZE, 2047);
-	put_le32(f + BP_PAYLOAD_OFFSET, 0x400);
-	put_le32(f + BP_PAYLOAD_LENGTH, (u32)len);
-	put_le64(f + BP_PREF_ADDRESS, LOAD_PA);
-	put_le32(f + BP_INIT_SIZE, 0x800000);
-	memset(f + 4 * 512, 0xcc, 0x400);
-	memcpy(f + 4 * 512 + 0x400, payload, len);
-	x->len = 4 * 512 + 0x400 + len + 16;
-	put_le32(f + BP_SYSSIZE, (u32)(0x400 + len) / 16);
-}
-
-/* Compress x->vmlinux by @kind, as Linux' build does: with the length behind where the format
- * lacks it. */
-static size_t pack(struct fix *x, const char *kind, u8 *out)
-{
-	const u8 *in = x->vmlinux;
-	size_t n = x->vmlinux_len, done = 0;
-
-	if (!strcmp(kind, "gzip")) {
-		z_stream z = { .next_in = (u8 *)in, .avail_in = (uInt)n, .next_out = out,
-			       .avail_out = FILE_MAX };
-
-		assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, 0), Z_OK);
-		assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
-		done = z.total_out;
-		deflateEnd(&z);
-		return done;
-	}
-	if (!strcmp(kind, "xz")) {
-		assert_int_equal(lzma_easy_buffer_encode(6, LZMA_CHECK_CRC32, NULL, in, n, out,
-							 &done, FILE_MAX), LZMA_OK);
-	} else if (!strcmp(kind, "lzma")) {
-		lzma_options_lzma o;
-		lzma_stream z = LZMA_STREAM_INIT;
-
-		lzma_lzma_preset(&o, 6);
-		assert_int_equal(lzma_alone_encoder(&z, &o), LZMA_OK);
-		z.next_in = in;
-		z.avail_in = n;
-		z.next_out = out;
-		z.avail_out = FILE_MAX;
-		assert_int_equal(lzma_code(&z, LZMA_FINISH), LZMA_STREAM_END);
-		done = z.total_out;
-		lzma_end(&z);
-	} else if (!strcmp(kind, "zstd")) {
-		done = ZSTD_compress(out, FILE_MAX, in, n, 3);
-		assert_false(ZSTD_isError(done));
-	} else if (!strcmp(kind, "bzip2")) {
-		unsigned len = FILE_MAX;
-
-		assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &len, (char *)in,
-							  (unsigned)n, 9, 0, 0), BZ_OK);
-		done = len;
-	} else {
-		put_le32(out, 0x184c2102);
-		done = (size_t)LZ4_compress_default((const char *)in, (char *)out + 8, (int)n,
-						    FILE_MAX - 8);
-		put_le32(out + 4, (u32)done);
-		done += 8;
-	}
-	put_le32(out + done, (u32)n);
-	return done + 4;
-}
-
-static void make_packed(struct fix *x, const char *kind)
-{
-	u8 *packed = malloc(FILE_MAX);
-	size_t n = pack(x, kind, packed);
-
-	make_bzimage(x, packed, n);
-	free(packed);
 }
 
 /* --- bzImage --- */
@@ -229,7 +66,7 @@ static void check_params(struct fix *x)
 
 static void check_text(struct fix *x, u64 delta)
 {
-	assert_int_equal(peek(x, LOAD_PA + 0x1000, 4), get_le32(x->vmlinux + 0x2000));
+	assert_int_equal(peek(x, LOAD_PA + 0x1000, 4), get_le32(x->k.vmlinux + 0x2000));
 	assert_int_equal(peek(x, LOAD_PA + 0x100, 8), TEXT_VA + 0x123 + delta);
 	assert_int_equal(peek(x, LOAD_PA + 0x200, 4), (u32)(TEXT_VA + 0x456 + delta));
 	assert_int_equal(peek(x, LOAD_PA + 0x300, 4), (u32)(0x789 - delta));
@@ -237,16 +74,14 @@ static void check_text(struct fix *x, u64 delta)
 
 static void test_compressions(void **state)
 {
-	static const char *const kinds[] = { "gzip", "xz", "lzma", "lz4", "zstd", "bzip2" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_packings); i++) {
 		struct fix x;
 
 		fix_new(&x);
-		make_vmlinux(&x, true, false);
-		make_packed(&x, kinds[i]);
+		make_vmlinux(&x.k, true, false);
+		make_packed(&x.k, kernel_packings[i]);
 		if (load(&x))
-			fail_msg("%s: %s", kinds[i], x.e.msg);
+			fail_msg("%s: %s", kernel_packings[i], x.e.msg);
 		assert_int_equal(x.entry.mode, BOOT_MODE_LONG64);
 		assert_int_equal(x.entry.rip, LOAD_PA + 0x40);
 		assert_int_equal(x.entry.rsi, BOOT_INFO);
@@ -260,29 +95,28 @@ static void test_compressions(void **state)
 /* A compressed stream cut short, or with bits turned, is refused and never overruns. */
 static void test_damaged_payloads(void **state)
 {
-	static const char *const kinds[] = { "gzip", "xz", "lzma", "lz4", "zstd", "bzip2" };
 	u8 *packed = malloc(FILE_MAX), *out = malloc(FILE_MAX);
 	unsigned refused = 0;
 	struct err e;
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		size_t n = pack(&x, kinds[i], packed);
+	make_vmlinux(&x.k, true, false);
+	for (size_t i = 0; i < ARRAY_SIZE(kernel_packings); i++) {
+		size_t n = pack(&x.k, kernel_packings[i], packed);
 
-		assert_string_equal(unpack_kind(packed, n), kinds[i]);
+		assert_string_equal(unpack_kind(packed, n), kernel_packings[i]);
 		for (size_t cut = 16; cut < n - 64; cut += n / 23 + 1)
-			assert_int_equal(unpack(packed, cut, out, x.vmlinux_len, "k", &e), -EINVAL);
-		assert_int_equal(unpack(packed, n, out, x.vmlinux_len + 1, "k", &e), -EINVAL);
-		assert_int_equal(unpack(packed, n, out, x.vmlinux_len / 2, "k", &e) == 0, false);
+			assert_int_equal(unpack(packed, cut, out, x.k.vmlinux_len, "k", &e), -EINVAL);
+		assert_int_equal(unpack(packed, n, out, x.k.vmlinux_len + 1, "k", &e), -EINVAL);
+		assert_int_equal(unpack(packed, n, out, x.k.vmlinux_len / 2, "k", &e) == 0, false);
 		for (size_t at = 8; at < n; at += n / 41 + 1) {
 			packed[at] ^= 0x55;
-			refused += unpack(packed, n, out, x.vmlinux_len, "k", &e) != 0;
+			refused += unpack(packed, n, out, x.k.vmlinux_len, "k", &e) != 0;
 			packed[at] ^= 0x55;
 		}
-		assert_int_equal(unpack(packed, n, out, x.vmlinux_len, "k", &e), 0);
-		assert_memory_equal(out, x.vmlinux, x.vmlinux_len);
+		assert_int_equal(unpack(packed, n, out, x.k.vmlinux_len, "k", &e), 0);
+		assert_memory_equal(out, x.k.vmlinux, x.k.vmlinux_len);
 	}
 	assert_true(refused > 100);
 	assert_null(unpack_kind((const u8 *)"nonsense", 8));
@@ -297,8 +131,8 @@ static void test_kaslr(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "gzip");
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "gzip");
 	for (x.rq.seed = 1; x.rq.seed < 40; x.rq.seed++) {
 		assert_int_equal(load(&x), 0);
 		delta = peek(&x, LOAD_PA + 0x100, 8) - TEXT_VA - 0x123;
@@ -327,13 +161,13 @@ static void test_no_relocs(void **state)
 
 	fix_new(&x);
 	x.rq.seed = 12345;
-	make_vmlinux(&x, false, false);
-	make_packed(&x, "gzip");
+	make_vmlinux(&x.k, false, false);
+	make_packed(&x.k, "gzip");
 	assert_int_equal(load(&x), 0);
 	check_text(&x, 0);
-	memset(x.vmlinux + x.vmlinux_len, 0x11, 256);
-	x.vmlinux_len += 256;
-	make_packed(&x, "gzip");
+	memset(x.k.vmlinux + x.k.vmlinux_len, 0x11, 256);
+	x.k.vmlinux_len += 256;
+	make_packed(&x.k, "gzip");
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.rip, LOAD_PA + 0x200);
 	x.rq.how = BOOT_DIRECT;
@@ -346,14 +180,14 @@ static void test_stub_entries(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "gzip");
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "gzip");
 	x.rq.how = BOOT_BZIMAGE64;
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.mode, BOOT_MODE_LONG64);
 	assert_int_equal(x.entry.rip, LOAD_PA + 0x200);
 	assert_int_equal(peek(&x, LOAD_PA + 0x3fc, 4), 0xcccccccc);
-	assert_int_equal(peek(&x, LOAD_PA + 0x400, 4), get_le32(x.file + 4 * 512 + 0x400));
+	assert_int_equal(peek(&x, LOAD_PA + 0x400, 4), get_le32(x.k.file + 4 * 512 + 0x400));
 	assert_int_equal(peek(&x, BOOT_INFO + BP_CODE32_START, 4), LOAD_PA);
 	check_params(&x);
 	x.rq.how = BOOT_BZIMAGE32;
@@ -361,7 +195,7 @@ static void test_stub_entries(void **state)
 	assert_int_equal(x.entry.mode, BOOT_MODE_FLAT32);
 	assert_int_equal(x.entry.rip, LOAD_PA);
 	/* Protocol 2.04: below 1 MiB told by nothing, loaded at 1 MiB. */
-	put_le16(x.file + BP_VERSION, 0x204);
+	put_le16(x.k.file + BP_VERSION, 0x204);
 	x.rq.how = BOOT_AUTO;
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.rip, 0x100000);
@@ -371,8 +205,8 @@ static void test_stub_entries(void **state)
 	assert_non_null(strstr(x.e.msg, "64-bit"));
 	/* A zImage of protocol 2.00: low code, the old way to tell the command line. */
 	x.rq.how = BOOT_AUTO;
-	put_le16(x.file + BP_VERSION, 0x200);
-	x.file[BP_LOADFLAGS] = 0;
+	put_le16(x.k.file + BP_VERSION, 0x200);
+	x.k.file[BP_LOADFLAGS] = 0;
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.rip, 0x1000);
 	assert_int_equal(peek(&x, BOOT_INFO + BP_OLD_CL_MAGIC, 2), 0xa33f);
@@ -386,8 +220,8 @@ static void test_long_cmdline(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "gzip");
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "gzip");
 	memset(line, 'a', 4999);
 	line[2047] = 0;
 	x.rq.cmdline = line;
@@ -407,8 +241,8 @@ static void test_initrd(void **state)
 	u64 at;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "gzip");
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "gzip");
 	for (size_t i = 0; i < 8 * MiB; i++)
 		rd[i] = (u8)(i * 31 + (i >> 12));
 	x.rq.initrd = blob_of(rd, 5 * MiB + 123, "initrd");
@@ -419,7 +253,7 @@ static void test_initrd(void **state)
 	assert_true(at >= LOAD_PA + 0x800000 && at + 5 * MiB + 123 <= RAM_SIZE);
 	assert_memory_equal(ram_view(x.ram, at, 5 * MiB + 123), rd, 5 * MiB + 123);
 	/* The kernel's highest address for it is the last byte's. */
-	put_le32(x.file + BP_INITRD_ADDR_MAX, 0x2ffffff);
+	put_le32(x.k.file + BP_INITRD_ADDR_MAX, 0x2ffffff);
 	assert_int_equal(load(&x), 0);
 	at = peek(&x, BOOT_INFO + BP_RAMDISK_IMAGE, 4);
 	assert_true(at + 5 * MiB + 123 <= 0x3000000);
@@ -427,7 +261,7 @@ static void test_initrd(void **state)
 	x.rq.initrd.len = UINT64_MAX;
 	assert_int_equal(load(&x), -ENOMEM);
 	assert_non_null(strstr(x.e.msg, "--memory"));
-	put_le32(x.file + BP_INITRD_ADDR_MAX, LOAD_PA + 0x800000 + 5 * MiB);
+	put_le32(x.k.file + BP_INITRD_ADDR_MAX, LOAD_PA + 0x800000 + 5 * MiB);
 	x.rq.initrd.len = 5 * MiB + 123;
 	assert_int_equal(load(&x), -ENOMEM);
 	fix_free(&x);
@@ -439,13 +273,13 @@ static void test_too_little_memory(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "gzip");
-	put_le32(x.file + BP_INIT_SIZE, 0x7000000);
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "gzip");
+	put_le32(x.k.file + BP_INIT_SIZE, 0x7000000);
 	assert_int_equal(load(&x), -ENOMEM);
 	assert_non_null(strstr(x.e.msg, "128 MiB"));
 	assert_non_null(strstr(x.e.msg, "--memory"));
-	put_le64(x.file + BP_PREF_ADDRESS, UINT64_MAX - 0x1000);
+	put_le64(x.k.file + BP_PREF_ADDRESS, UINT64_MAX - 0x1000);
 	x.rq.how = BOOT_BZIMAGE64;
 	assert_int_not_equal(load(&x), 0);
 	fix_free(&x);
@@ -460,10 +294,10 @@ static void test_truncated(void **state)
 	size_t whole;
 
 	fix_new(&x);
-	make_vmlinux(&x, true, false);
-	make_packed(&x, "xz");
-	whole = x.len;
-	for (x.len = 1; x.len < whole - 16; x.len += x.len < 4096 ? 1 : 61) {
+	make_vmlinux(&x.k, true, false);
+	make_packed(&x.k, "xz");
+	whole = x.k.len;
+	for (x.k.len = 1; x.k.len < whole - 16; x.k.len += x.k.len < 4096 ? 1 : 61) {
 		if (load(&x)) {
 			refused++;
 			assert_true(x.e.code != 0 && x.e.msg[0] && !strchr(x.e.msg, '\n'));
@@ -476,29 +310,23 @@ static void test_truncated(void **state)
 
 /* --- ELF --- */
 
-static void use_vmlinux(struct fix *x)
-{
-	memcpy(x->file, x->vmlinux, x->vmlinux_len);
-	x->len = x->vmlinux_len;
-}
-
 static void test_vmlinux(void **state)
 {
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, false, false);
-	use_vmlinux(&x);
+	make_vmlinux(&x.k, false, false);
+	use_vmlinux(&x.k);
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.mode, BOOT_MODE_LONG64);
 	assert_int_equal(x.entry.rip, LOAD_PA + 0x40);
 	check_text(&x, 0);
 	check_params(&x);
 	/* An entry point written as a virtual address means the same place. */
-	put_le64(x.file + 24, TEXT_VA + 0x40);
+	put_le64(x.k.file + 24, TEXT_VA + 0x40);
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.rip, LOAD_PA + 0x40);
-	put_le64(x.file + 24, 0x5000);
+	put_le64(x.k.file + 24, 0x5000);
 	assert_int_equal(load(&x), -EINVAL);
 	fix_free(&x);
 }
@@ -508,8 +336,8 @@ static void test_bss_is_zeroed_again(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, false, false);
-	use_vmlinux(&x);
+	make_vmlinux(&x.k, false, false);
+	use_vmlinux(&x.k);
 	assert_int_equal(load(&x), 0);
 	assert_true(ram_write(x.ram, LOAD_PA + TEXT_LEN + 8, "dirt", 4));
 	x.rq.ram_is_zero = false;
@@ -525,8 +353,8 @@ static void test_pvh(void **state)
 	u64 mods, map;
 
 	fix_new(&x);
-	make_vmlinux(&x, false, true);
-	use_vmlinux(&x);
+	make_vmlinux(&x.k, false, true);
+	use_vmlinux(&x.k);
 	memset(rd, 0x5a, sizeof(rd));
 	x.rq.initrd = blob_of(rd, sizeof(rd), "initrd");
 	assert_int_equal(load(&x), 0);
@@ -551,7 +379,7 @@ static void test_pvh(void **state)
 	assert_int_equal(x.entry.mode, BOOT_MODE_LONG64);
 	/* A note that names a place which is not loaded. */
 	x.rq.how = BOOT_PVH;
-	put_le32(x.file + 0x810, 0x7000);
+	put_le32(x.k.file + 0x810, 0x7000);
 	assert_int_equal(load(&x), -EINVAL);
 	fix_free(&x);
 }
@@ -569,22 +397,22 @@ static void test_bad_elf(void **state)
 
 	fix_new(&x);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		make_vmlinux(&x, false, false);
-		use_vmlinux(&x);
+		make_vmlinux(&x.k, false, false);
+		use_vmlinux(&x.k);
 		if (bad[i].off < 16)
-			x.file[bad[i].off] = (u8)bad[i].val;
+			x.k.file[bad[i].off] = (u8)bad[i].val;
 		else if (bad[i].off < 64 && bad[i].off != 32)
-			put_le16(x.file + bad[i].off, (u16)bad[i].val);
+			put_le16(x.k.file + bad[i].off, (u16)bad[i].val);
 		else
-			put_le64(x.file + bad[i].off, bad[i].val);
+			put_le64(x.k.file + bad[i].off, bad[i].val);
 		if (!load(&x))
 			fail_msg("case %zu was taken", i);
 		assert_true(x.e.msg[0]);
 	}
 	for (size_t len = 1; len < 200; len++) {
-		make_vmlinux(&x, false, false);
-		use_vmlinux(&x);
-		x.len = len;
+		make_vmlinux(&x.k, false, false);
+		use_vmlinux(&x.k);
+		x.k.len = len;
 		assert_int_not_equal(load(&x), 0);
 	}
 	fix_free(&x);
@@ -599,16 +427,7 @@ static void test_multiboot(void **state)
 	u64 mods;
 
 	fix_new(&x);
-	memset(x.file, 0x90, 0x3000);
-	put_le32(x.file + 0x40, 0x1badb002);
-	put_le32(x.file + 0x44, 0x10003);
-	put_le32(x.file + 0x48, -(0x1badb002u + 0x10003u));
-	put_le32(x.file + 0x4c, 0x400040);
-	put_le32(x.file + 0x50, 0x400000);
-	put_le32(x.file + 0x54, 0x403000);
-	put_le32(x.file + 0x58, 0x404000);
-	put_le32(x.file + 0x5c, 0x400080);
-	x.len = 0x3000;
+	make_multiboot(&x.k);
 	x.rq.initrd = blob_of(rd, sizeof(rd), "module");
 	assert_int_equal(load(&x), 0);
 	assert_int_equal(x.entry.mode, BOOT_MODE_FLAT32);
@@ -624,18 +443,18 @@ static void test_multiboot(void **state)
 	assert_int_equal(peek(&x, mods + 4, 4), 0x404000 + sizeof(rd));
 	assert_string_equal(ram_view(x.ram, 0x404000, 8), "module");
 	/* Addresses that the file or memory does not have. */
-	put_le32(x.file + 0x54, 0x500000);
+	put_le32(x.k.file + 0x54, 0x500000);
 	assert_int_equal(load(&x), -EINVAL);
-	put_le32(x.file + 0x54, 0x3000);
+	put_le32(x.k.file + 0x54, 0x3000);
 	assert_int_equal(load(&x), -EINVAL);
-	put_le32(x.file + 0x54, 0x403000);
-	put_le32(x.file + 0x58, 0xfffff000);
+	put_le32(x.k.file + 0x54, 0x403000);
+	put_le32(x.k.file + 0x58, 0xfffff000);
 	assert_int_equal(load(&x), -ENOMEM);
-	put_le32(x.file + 0x50, 0x500000);
+	put_le32(x.k.file + 0x50, 0x500000);
 	assert_int_equal(load(&x), -EINVAL);
 	/* A flag that a loader must understand, and we do not: a video mode. */
-	put_le32(x.file + 0x44, 0x10007);
-	put_le32(x.file + 0x48, -(0x1badb002u + 0x10007u));
+	put_le32(x.k.file + 0x44, 0x10007);
+	put_le32(x.k.file + 0x48, -(0x1badb002u + 0x10007u));
 	assert_int_equal(load(&x), -ENOTSUP);
 	fix_free(&x);
 }
@@ -683,8 +502,8 @@ static void test_entry_state(void **state)
 	struct fix x;
 
 	fix_new(&x);
-	make_vmlinux(&x, false, false);
-	use_vmlinux(&x);
+	make_vmlinux(&x.k, false, false);
+	use_vmlinux(&x.k);
 	assert_int_equal(load(&x), 0);
 	cpu_state_reset(&s);
 	boot_enter(&x.entry, &s);
@@ -723,17 +542,17 @@ static void test_noise(void **state)
 
 	fix_new(&x);
 	for (unsigned round = 0; round < 300; round++) {
-		x.len = 1 + round * 37;
-		for (size_t i = 0; i < x.len; i++) {
+		x.k.len = 1 + round * 37;
+		for (size_t i = 0; i < x.k.len; i++) {
 			seed = seed * 1664525 + 1013904223;
-			x.file[i] = (u8)(seed >> 24);
+			x.k.file[i] = (u8)(seed >> 24);
 		}
-		if (round & 1 && x.len > 0x210) {
-			put_le16(x.file + BP_BOOT_FLAG, 0xaa55);
-			put_le32(x.file + BP_HEADER, BP_HDRS);
+		if (round & 1 && x.k.len > 0x210) {
+			put_le16(x.k.file + BP_BOOT_FLAG, 0xaa55);
+			put_le32(x.k.file + BP_HEADER, BP_HDRS);
 		}
 		if (round % 3 == 0)
-			memcpy(x.file, ELFMAG "\2\1\1", 7);
+			memcpy(x.k.file, ELFMAG "\2\1\1", 7);
 		x.rq.how = (enum boot_how)(round % BOOT_HOW_N);
 		if (load(&x)) {
 			assert_true(x.e.code > 0 && x.e.msg[0]);

@@ -97,6 +97,7 @@ struct elf_image {
 	u64 entry;		/* e_entry */
 	u64 entry_pa;		/* the same, physical */
 	u64 lo, hi;		/* of the PT_LOAD segments, physical */
+	u64 pa_of_va;		/* what to add to a virtual address of the lowest one */
 	u64 end_off;		/* of all that headers name, in the file */
 	u64 pvh_entry;		/* 0: no note */
 };
@@ -105,12 +106,12 @@ int elf_parse(const struct blob *b, struct elf_image *elf, struct err *e);
 int elf_load(const struct blob *b, const struct elf_image *elf, u64 delta, struct ram *ram,
 	     const struct boot_request *rq, struct err *e);
 
-/* Add what Linux' relocation list behind the ELF asks for. pa_of_va: what to add to a (sign
- * extended) virtual address of the list to get its place in guest memory. */
+/* Add @delta where Linux' relocation list behind the ELF asks for it. @pa_of_va: what to add to a
+ * virtual address of the list to get its place in guest memory. */
 struct relocs { u64 abs64_off, abs64_n, inv32_off, inv32_n, abs32_off, abs32_n; };
 /* false: behind the ELF is no list that we know. */
 bool relocs_find(const struct blob *b, const struct elf_image *elf, struct relocs *out);
-int relocs_apply(const struct blob *b, const struct relocs *rl, u64 pa_of_va, u64 delta,
+int relocs_apply(const struct blob *b, const struct relocs *rl, bool is64, u64 pa_of_va, u64 delta,
 		 struct ram *ram, const struct boot_request *rq, struct err *e);
 
 /* The formats. Each returns -ENOEXEC without an error when the file is none of its kind. */

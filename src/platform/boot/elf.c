@@ -147,7 +147,10 @@ static int place_segments(const struct blob *b, const struct phdr *ph, unsigned 
 				       "of file for %#llx of memory at %#llx)", b->name, i,
 				       (unsigned long long)h->filesz, (unsigned long long)h->memsz,
 				       (unsigned long long)h->paddr);
-		elf->lo = MIN(elf->lo, h->paddr);
+		if (h->paddr < elf->lo) {
+			elf->lo = h->paddr;
+			elf->pa_of_va = h->paddr - h->vaddr;
+		}
 		elf->hi = MAX(elf->hi, end);
 		if (elf->entry >= h->vaddr && elf->entry - h->vaddr < h->memsz &&
 		    h->vaddr != h->paddr)

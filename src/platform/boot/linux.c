@@ -104,9 +104,9 @@ int vmlinux_place(const struct blob *file, const struct elf_image *elf, const st
 	r = elf_load(file, elf, pa_delta, ram, rq, e);
 	if (!r && delta) {
 		/* Where a linked virtual address lies in guest memory now. */
-		u64 pa_of_va = elf->is64 ? -KERNEL_MAP_64 : elf->entry_pa - elf->entry + pa_delta;
+		u64 pa_of_va = elf->is64 ? -KERNEL_MAP_64 : elf->pa_of_va + pa_delta;
 
-		r = relocs_apply(file, rl, pa_of_va, delta, ram, rq, e);
+		r = relocs_apply(file, rl, elf->is64, pa_of_va, delta, ram, rq, e);
 	}
 	*entry = elf->entry_pa + pa_delta;
 	*hi += pa_delta;

@@ -63,8 +63,9 @@ bool relocs_find(const struct blob *b, const struct elf_image *elf, struct reloc
 	return true;
 }
 
-static int apply(const struct blob *b, u64 off, u64 n, u64 pa_of_va, u64 add, unsigned width,
-		 struct ram *ram, const struct boot_request *rq, struct err *e)
+/* @mask: of physical addresses; i386's virtual ones wrap at 4 GiB. */
+static int apply(const struct blob *b, u64 off, u64 n, u64 pa_of_va, u64 mask, u64 add,
+		 unsigned width, struct ram *ram, const struct boot_request *rq, struct err *e)
 {
 	u8 *buf cleanup_free = NULL;
 	int r;
@@ -78,7 +79,7 @@ static int apply(const struct blob *b, u64 off, u64 n, u64 pa_of_va, u64 add, un
 	if (r)
 		return r;
 	for (u64 i = 0; i < n; i++) {
-		u64 pa = (u64)(s64)(s32)get_le32(buf + 4 * i) + pa_of_va;
+		u64 pa = ((u64)(s64)(s32)get_le32(buf + 4 * i) + pa_of_va) & mask;
 		u8 *p = boot_place(ram, rq, pa, width, e);
 
 		if (!p)
@@ -91,14 +92,15 @@ static int apply(const struct blob *b, u64 off, u64 n, u64 pa_of_va, u64 add, un
 	return 0;
 }
 
-int relocs_apply(const struct blob *b, const struct relocs *rl, u64 pa_of_va, u64 delta,
+int relocs_apply(const struct blob *b, const struct relocs *rl, bool is64, u64 pa_of_va, u64 delta,
 		 struct ram *ram, const struct boot_request *rq, struct err *e)
 {
-	int r = apply(b, rl->abs64_off, rl->abs64_n, pa_of_va, delta, 8, ram, rq, e);
+	const u64 m = is64 ? UINT64_MAX : UINT32_MAX;
+	int r = apply(b, rl->abs64_off, rl->abs64_n, pa_of_va, m, delta, 8, ram, rq, e);
 
 	if (!r)
-		r = apply(b, rl->inv32_off, rl->inv32_n, pa_of_va, -delta, 4, ram, rq, e);
+		r = apply(b, rl->inv32_off, rl->inv32_n, pa_of_va, m, -delta, 4, ram, rq, e);
 	if (!r)
-		r = apply(b, rl->abs32_off, rl->abs32_n, pa_of_va, delta, 4, ram, rq, e);
+		r = apply(b, rl->abs32_off, rl->abs32_n, pa_of_va, m, delta, 4, ram, rq, e);
 	return r;
 }
