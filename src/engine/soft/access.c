@@ -11,6 +11,7 @@
  * mem_split_lock() and mem_split_unlock(): one lock for the machine. That makes them atomic against
  * each other; a plain or locked access by another vCPU to the same bytes can come between. */
 #include "engine/soft/access.h"
+#include "engine/soft/block.h"
 #include "engine/soft/mmu.h"
 #include <string.h>
 
@@ -392,20 +393,14 @@ void mem_probe(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write)
 
 void mem_split_lock(struct cpu *c)
 {
-	struct vcpu *first = c->m->cpu[0];
-	struct cpu *owner = first && first->engine ? cpu_of(first) : c;
-
-	pthread_mutex_lock(&owner->mmu->split);
+	pthread_mutex_lock(&c->soft->split_lock);
 	c->mmu->split_held = true;
 }
 
 void mem_split_unlock(struct cpu *c)
 {
-	struct vcpu *first = c->m->cpu[0];
-	struct cpu *owner = first && first->engine ? cpu_of(first) : c;
-
 	if (!c->mmu->split_held)
 		return;
 	c->mmu->split_held = false;
-	pthread_mutex_unlock(&owner->mmu->split);
+	pthread_mutex_unlock(&c->soft->split_lock);
 }

@@ -70,6 +70,7 @@ static size_t pages_bytes(const struct ram_block *rb)
 int block_engine_init(struct soft *s, struct err *e)
 {
 	pthread_mutex_init(&s->code_lock, NULL);
+	pthread_mutex_init(&s->split_lock, NULL);
 	if (block_engine_memory(s) < 0)
 		return err_set(e, ENOMEM, "soft engine: out of memory for code pages");
 	return 0;
@@ -101,6 +102,7 @@ void block_engine_free(struct soft *s)
 {
 	for (unsigned i = 0; i < s->nblocks; i++)
 		munmap(s->pages[i], pages_bytes(ram_block(s->m->ram, i)));
+	pthread_mutex_destroy(&s->split_lock);
 	pthread_mutex_destroy(&s->code_lock);
 }
 

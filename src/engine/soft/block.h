@@ -67,6 +67,7 @@ struct soft {
 	_Atomic unsigned nblocks;	/* RAM blocks known, at most SOFT_RAM_BLOCKS */
 	struct code_page *pages[SOFT_RAM_BLOCKS];	/* of each RAM block, mapped lazily */
 	pthread_mutex_t code_lock;	/* which pages hold code; generations change under it */
+	pthread_mutex_t split_lock;	/* mem_split_lock() */
 	_Atomic u32 epoch;		/* counts pages that became code pages */
 	struct cpu *_Atomic cpu[MACHINE_CPUS_MAX];
 };

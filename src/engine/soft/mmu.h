@@ -78,8 +78,7 @@ struct mmu {
 	/* 2 MiB regions that may have pieces of large pages cached, by hash; and of 1 GiB pages. */
 	u64 bloom[BLOOM_BITS / 64], bloom_1g[BLOOM_BITS / 64];
 	const struct ram_block *blk;	/* last found */
-	pthread_mutex_t split;		/* vCPU 0's serves the machine: split locked accesses */
-	bool split_held;		/* by this vCPU */
+	bool split_held;		/* the engine's split lock, by this vCPU */
 };
 
 /* Where one page's part of an access goes. */

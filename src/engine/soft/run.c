@@ -351,22 +351,37 @@ static enum vcpu_exit loop(struct cpu *c)
 	}
 }
 
+/* An instruction raised c->exc; c->rip is its own. */
+static void deliver_fault(struct cpu *c)
+{
+	c->stats.faults++;
+	mem_split_unlock(c);
+	c->step_trap = false;
+	c->db_pending = 0;
+	c->shadow = SHADOW_NONE;
+	mmu_code_settle(c);
+	deliver(c, c->exc.vector, INT_EXC, c->exc.has_error, c->exc.error);
+}
+
+void run_one(struct cpu *c)
+{
+	if (sigsetjmp(c->catch, 0)) {
+		deliver_fault(c);
+		return;
+	}
+	step(c);
+	if (c->db_pending && c->shadow != SHADOW_MOVSS)
+		debug_after(c);
+}
+
 enum vcpu_exit run_vcpu(struct cpu *c)
 {
 	enum vcpu_exit why;
 
 	block_inside(c);
 	cpu_look(c);
-	/* A fault of an instruction comes back here; c->rip is its own. */
-	if (sigsetjmp(c->catch, 0)) {
-		c->stats.faults++;
-		mem_split_unlock(c);
-		c->step_trap = false;
-		c->db_pending = 0;
-		c->shadow = SHADOW_NONE;
-		mmu_code_settle(c);
-		deliver(c, c->exc.vector, INT_EXC, c->exc.has_error, c->exc.error);
-	}
+	if (sigsetjmp(c->catch, 0))
+		deliver_fault(c);
 	why = loop(c);
 	block_outside(c);
 	return why;

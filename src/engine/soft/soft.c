@@ -2,7 +2,6 @@
 /* soft.c - the soft engine as the machine sees it: make and free, run, kick, state in and out. */
 #include "engine/soft/block.h"
 #include "engine/soft/cpu.h"
-#include "engine/soft/fallback.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
@@ -15,19 +14,24 @@
 
 /* --- life --- */
 
-static void soft_free(struct machine *m)
+void soft_engine_free(struct soft *s)
 {
-	struct soft *s = m->engine;
-
 	if (!s)
 		return;
-	ram_on_code_write(m->ram, NULL, NULL);
 	block_engine_free(s);
 	free(s);
+}
+
+static void soft_free(struct machine *m)
+{
+	if (!m->engine)
+		return;
+	ram_on_code_write(m->ram, NULL, NULL);
+	soft_engine_free(m->engine);
 	m->engine = NULL;
 }
 
-static int engine_new(struct soft **out, struct machine *m, struct err *e)
+int soft_engine_new(struct soft **out, struct machine *m, struct err *e)
 {
 	struct soft *s = calloc(1, sizeof(*s));
 	int r;
@@ -37,8 +41,7 @@ static int engine_new(struct soft **out, struct machine *m, struct err *e)
 	s->m = m;
 	r = block_engine_init(s, e);
 	if (r < 0) {
-		block_engine_free(s);
-		free(s);
+		soft_engine_free(s);
 		return r;
 	}
 	*out = s;
@@ -48,7 +51,7 @@ static int engine_new(struct soft **out, struct machine *m, struct err *e)
 static int soft_init(struct machine *m, struct err *e)
 {
 	struct soft *s = NULL;
-	int r = engine_new(&s, m, e);
+	int r = soft_engine_new(&s, m, e);
 
 	if (r < 0)
 		return r;
@@ -57,7 +60,7 @@ static int soft_init(struct machine *m, struct err *e)
 	return 0;
 }
 
-static void cpu_free(struct cpu *c)
+void soft_cpu_free(struct cpu *c)
 {
 	if (!c)
 		return;
@@ -70,7 +73,7 @@ static void cpu_free(struct cpu *c)
 	free(c);
 }
 
-static int cpu_new(struct cpu **out, struct soft *s, struct vcpu *v, struct err *e)
+int soft_cpu_new(struct cpu **out, struct soft *s, struct vcpu *v, struct err *e)
 {
 	struct cpu_state *st;
 	struct cpu *c;
@@ -109,14 +112,14 @@ static int cpu_new(struct cpu **out, struct soft *s, struct vcpu *v, struct err 
 	*out = c;
 	return 0;
 fail:
-	cpu_free(c);
+	soft_cpu_free(c);
 	return r;
 }
 
 static int soft_vcpu_init(struct vcpu *v, struct err *e)
 {
 	struct cpu *c = NULL;
-	int r = cpu_new(&c, v->m->engine, v, e);
+	int r = soft_cpu_new(&c, v->m->engine, v, e);
 
 	if (r == 0)
 		v->engine = c;
@@ -125,7 +128,7 @@ static int soft_vcpu_init(struct vcpu *v, struct err *e)
 
 static void soft_vcpu_free(struct vcpu *v)
 {
-	cpu_free(v->engine);
+	soft_cpu_free(v->engine);
 	v->engine = NULL;
 }
 

@@ -394,7 +394,6 @@ int mmu_init(struct cpu *c)
 	if (posix_memalign((void **)&m, 64, sizeof(*m)))
 		return -ENOMEM;
 	memset(m, 0, sizeof(*m));
-	pthread_mutex_init(&m->split, NULL);
 	m->phys_bits = 36;
 	if (t) {
 		u32 eax = cpuid_query(t, CPUID_ADDR_SIZES, 0, &d).eax & 0xff;
@@ -422,7 +421,6 @@ void mmu_free(struct cpu *c)
 	if (!c->mmu)
 		return;
 	pv_free(c);
-	pthread_mutex_destroy(&c->mmu->split);
 	free(c->mmu);
 	c->mmu = NULL;
 }
