@@ -307,7 +307,7 @@ void native_exec(struct cpu *c, const struct insn *in);
 typedef void exec_fn(struct cpu *c, const struct insn *in);
 struct exec_entry { u16 op; exec_fn *fn; };
 extern const struct exec_entry exec_int_table[], exec_stack_table[], exec_branch_table[];
-extern const struct exec_entry exec_string_table[], exec_bit_table[];
+extern const struct exec_entry exec_string_table[], exec_bit_table[], exec_atomic_table[];
 extern const struct exec_entry exec_seg_table[], exec_sys_table[];
 extern const struct exec_entry exec_simd_table[];	/* XSAVE, FXSAVE, LDMXCSR ... */
 exec_fn *exec_of(unsigned op);

@@ -7,6 +7,7 @@
 
 static const struct exec_entry *const exec_tables[] = {
 	exec_int_table, exec_stack_table, exec_branch_table, exec_string_table, exec_bit_table,
+	exec_atomic_table,
 	exec_seg_table, exec_sys_table, exec_simd_table, exec_sse_table, exec_ctl_table,
 };
 
