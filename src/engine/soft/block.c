@@ -21,6 +21,7 @@
  *
  *	decoding:  set line bit; fence; read bytes	 storing:  store; fence; look at line bit */
 #include "engine/soft/block.h"
+#include "engine/soft/native.h"	// native_uop
 #include "engine/soft/operand.h"
 #include "base/trace.h"
 #include <errno.h>
@@ -390,6 +391,10 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 
 	if (bc->used + need > ARENA_SIZE)
 		forget_all(bc);
+	if (!native_room(c, n)) {		/* uops point to stubs */
+		forget_all(bc);
+		native_flush(c);
+	}
 	b = arena_get(bc, sizeof(*b) + (n + 2) * sizeof(struct uop));
 	memset(b, 0, sizeof(*b));
 	b->rip = c->rip;
@@ -415,6 +420,8 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 			u->fn = last ? uop_generic_end : uop_generic;
 			u->in = copy;
 			u->exec = exec_find(in);
+			if (u->exec == native_exec && !last)
+				native_uop(c, u, copy);
 		}
 		off += in->len;
 		u++;

@@ -26,6 +26,7 @@ struct uop {
 	union {
 		u64 imm;		/* immediate, or target of a branch */
 		exec_fn *exec;
+		const struct stub *stub;	/* native.c */
 		unsigned vector;
 	};
 	u8 dst, src, base, index, scale, seg;

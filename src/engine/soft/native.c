@@ -5,16 +5,19 @@
  * AMD APM vol. 1 ch. 4-6.
  *
  * Two levels of lookup: a direct-mapped cache by the guest's bytes, and behind it a table by plan,
- * so that instructions which differ only in their address share a stub. Both are bounded; when the
- * table or the code buffer is full all is dropped. Everything belongs to one vCPU: no locks.
+ * so that instructions which differ only in their address share a stub. Blocks keep their stubs'
+ * addresses, so that most instructions need no lookup. All is bounded: when a block is to be built
+ * and there is no room for its stubs, blocks and stubs are dropped together (native_room()); a stub
+ * for which no room is found in between is made for one use. Everything belongs to one vCPU: no
+ * locks.
  *
  * Exceptions. What can be checked beforehand is: availability, pending x87 exceptions, alignment,
  * and the memory operand's pages. A SIMD floating-point exception needs no rule of ours: with an
  * exception unmasked the stub traps on the host as the guest would. */
 #include "engine/soft/native.h"
 #include "base/trace.h"
-#include "engine/soft/access.h"
 #include "engine/soft/stub.h"
+#include "engine/soft/uop/uop.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,6 +29,7 @@
 #define L1_SIZE (1u << L1_BITS)
 #define STUBS_MAX 1024u
 #define HASH_SIZE 2048u
+#define SCRATCH_SIZE (1 * KiB)	/* the end of the code buffer is for stubs of one use */
 
 enum need { NEED_SSE = 1, NEED_AVX = 2, NEED_MMX = 4 };
 struct stub {
@@ -42,7 +46,7 @@ struct stub {
 
 struct native_state {
 	struct { u64 lo, hi; u16 stub; u8 mode, len; } l1[L1_SIZE];	/* len 0: free */
-	struct stub stubs[STUBS_MAX];
+	struct stub stubs[STUBS_MAX + 1];	/* the last one is made anew each time, when full */
 	unsigned nstubs;
 	u16 hash[HASH_SIZE];	/* index + 1 into stubs, open addressing */
 	struct codebuf code;
@@ -55,14 +59,6 @@ struct native_state {
 };
 
 /* --- the caches --- */
-
-static void flush(struct native_state *n)
-{
-	memset(n->l1, 0, sizeof(n->l1));
-	memset(n->hash, 0, sizeof(n->hash));
-	n->nstubs = 0;
-	n->code.used = n->code_start;
-}
 
 int native_init(struct cpu *c, struct err *e)
 {
@@ -102,6 +98,14 @@ void native_set_ignne(struct cpu *c, bool asserted) { c->native->ignne = asserte
 struct x87_ptr *native_x87_ptr(struct cpu *c) { return &c->native->x87; }
 u8 *native_bounce(struct cpu *c) { return c->native->bounce; }
 
+static bool same_stub(const struct stub *a, const struct stub *b)
+{
+	return !memcmp(&a->plan, &b->plan, sizeof(a->plan)) && a->special == b->special &&
+	       a->need == b->need && a->msize == b->msize && a->load == b->load &&
+	       a->store == b->store && a->aligned == b->aligned && a->mmx_state == b->mmx_state &&
+	       !memcmp(&a->x87, &b->x87, sizeof(a->x87));
+}
+
 static unsigned plan_hash(const struct stub_plan *p)
 {
 	const u8 *b = (const u8 *)p;
@@ -112,7 +116,44 @@ static unsigned plan_hash(const struct stub_plan *p)
 	return (h ^ h >> 15) & (HASH_SIZE - 1);
 }
 
-/* The stub with @want's plan and properties, made if it is not there. Never NULL. */
+/* Emit @s's code, at the end of the buffer or, when @scratch, over the last that was made there. */
+static void emit(struct native_state *n, struct stub *s, bool scratch)
+{
+	size_t used = n->code.used;
+
+	if (s->special)
+		return;
+	if (scratch)
+		n->code.used = n->code.size - SCRATCH_SIZE;
+	s->fn = stub_emit(&n->code, &s->plan);
+	BUG_ON(!s->fn);
+	if (scratch)
+		n->code.used = used;
+}
+
+static bool is_full(const struct native_state *n, unsigned more)
+{
+	return n->nstubs + more > STUBS_MAX ||
+	       n->code.size - n->code.used < SCRATCH_SIZE + (more + 1) * STUB_CODE_MAX;
+}
+
+bool native_room(struct cpu *c, unsigned n)
+{
+	return !is_full(c->native, n);
+}
+
+void native_flush(struct cpu *c)
+{
+	struct native_state *n = c->native;
+
+	memset(n->l1, 0, sizeof(n->l1));
+	memset(n->hash, 0, sizeof(n->hash));
+	n->nstubs = 0;
+	n->code.used = n->code_start;
+}
+
+/* The stub with @want's plan and properties, made if it is not there. Never NULL; good until the
+ * next call. */
 static struct stub *stub_get(struct native_state *n, const struct stub *want)
 {
 	unsigned h = plan_hash(&want->plan);
@@ -120,19 +161,18 @@ static struct stub *stub_get(struct native_state *n, const struct stub *want)
 
 	for (; n->hash[h]; h = (h + 1) & (HASH_SIZE - 1)) {
 		s = &n->stubs[n->hash[h] - 1];
-		if (!memcmp(&s->plan, &want->plan, sizeof(s->plan)) &&
-		    s->special == want->special && s->need == want->need && s->msize == want->msize && s->load == want->load &&
-		    s->store == want->store && s->aligned == want->aligned &&
-		    s->mmx_state == want->mmx_state &&
-		    !memcmp(&s->x87, &want->x87, sizeof(s->x87)))
+		if (same_stub(s, want))
 			return s;
+	}
+	if (is_full(n, 1)) {
+		s = &n->stubs[STUBS_MAX];
+		*s = *want;
+		emit(n, s, true);
+		return s;
 	}
 	s = &n->stubs[n->nstubs];
 	*s = *want;
-	if (!s->special) {
-		s->fn = stub_emit(&n->code, &s->plan);
-		BUG_ON(!s->fn);
-	}
+	emit(n, s, false);
 	n->hash[h] = (u16)++n->nstubs;
 	return s;
 }
@@ -211,9 +251,9 @@ static __attribute__((noinline)) struct stub *lookup_slow(struct cpu *c, const s
 	struct stub want, *s;
 
 	describe(c, in, &want);
-	if (n->nstubs == STUBS_MAX || n->code.size - n->code.used < 2 * KiB)
-		flush(n);
 	s = stub_get(n, &want);
+	if (s == &n->stubs[STUBS_MAX])
+		return s;
 	key_of(in, &n->l1[slot].lo, &n->l1[slot].hi);
 	n->l1[slot].stub = (u16)(s - n->stubs);
 	n->l1[slot].mode = in->mode;
@@ -322,9 +362,8 @@ static __attribute__((noinline)) void check_aligned(struct cpu *c, const struct 
 		raise_gp(c, 0);
 }
 
-void native_exec(struct cpu *c, const struct insn *in)
+static inline void exec_stub(struct cpu *c, const struct insn *in, const struct stub *s)
 {
-	const struct stub *s = lookup(c, in);
 	struct tlb_entry *e;
 	u64 off, la, last;
 	u8 *buf;
@@ -379,6 +418,61 @@ void native_exec(struct cpu *c, const struct insn *in)
 		mem_st_bytes(c, in->seg, off, buf, s->msize);
 }
 
+void native_exec(struct cpu *c, const struct insn *in)
+{
+	exec_stub(c, in, lookup(c, in));
+}
+
+/* --- in blocks --- */
+
+static const struct uop *uop_native(struct cpu *c, const struct uop *u)
+{
+	c->rip = c->blk->rip + u->off;
+	c->next_rip = uop_next_rip(c, u);
+	exec_stub(c, u->in, u->stub);
+	if (unlikely(uop_look(c))) {
+		c->rip = c->next_rip;
+		return NULL;
+	}
+	NEXT(c, u);
+}
+
+/* SSE and AVX between registers, without floating-point exceptions: only availability to check. */
+static const struct uop *uop_sse_reg(struct cpu *c, const struct uop *u)
+{
+	if (unlikely((c->cr0 & (CR0_EM | CR0_TS)) || !(c->cr4 & CR4_OSFXSR))) {
+		c->rip = c->blk->rip + u->off;
+		native_check_sse(c);
+	}
+	u->stub->fn(c, NULL);
+	NEXT(c, u);
+}
+static const struct uop *uop_avx_reg(struct cpu *c, const struct uop *u)
+{
+	c->rip = c->blk->rip + u->off;
+	native_check_avx(c);
+	u->stub->fn(c, NULL);
+	NEXT(c, u);
+}
+
+void native_uop(struct cpu *c, struct uop *u, const struct insn *in)
+{
+	struct native_state *n = c->native;
+	const struct stub *s = lookup(c, in);
+
+	if (s == &n->stubs[STUBS_MAX])
+		return;
+	u->stub = s;
+	if (s->special || s->msize || s->plan.st || s->plan.mxcsr || s->mmx_state)
+		u->fn = uop_native;
+	else if (s->need == NEED_SSE)
+		u->fn = uop_sse_reg;
+	else if (s->need == NEED_AVX)
+		u->fn = uop_avx_reg;
+	else
+		u->fn = uop_native;
+}
+
 /* --- x87: the code is exec_x87.c's --- */
 
 void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool cc_in,
@@ -393,8 +487,6 @@ void native_run_x87(struct cpu *c, const u8 *insn, unsigned len, void *mem, bool
 	want.plan.x87 = true;
 	want.plan.cc_in = cc_in;
 	want.plan.cc_out = cc_out;
-	if (n->nstubs == STUBS_MAX || n->code.size - n->code.used < 2 * KiB)
-		flush(n);
 	stub_get(n, &want)->fn(c, mem);
 	_mm_setcsr(MXCSR_RESET);
 }

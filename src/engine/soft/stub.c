@@ -16,8 +16,6 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define STUB_MAX 512u		/* no stub is longer */
-
 int codebuf_new(struct codebuf *b, size_t size, struct err *e)
 {
 	int fd = memfd_create("penta-stubs", MFD_CLOEXEC);
@@ -371,7 +369,7 @@ stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p)
 	const u8 *entry = b->rx + b->used;
 	stub_fn *fn;
 
-	if (b->size - b->used < STUB_MAX)
+	if (b->size - b->used < STUB_CODE_MAX)
 		return NULL;
 	if (p->st) {
 		emit_st(&o, p);

@@ -47,6 +47,7 @@ typedef u32 stub_fn(struct cpu *c, void *mem);	/* also in native.h */
 
 /* Put @in into @p as the host is to execute it; registers and flags too. False: it has a form that
  * no stub can express. */
+#define STUB_CODE_MAX 512u		/* no stub's code is longer */
 bool stub_plan_insn(struct stub_plan *p, const struct insn *in);
 /* Emit the code at the end of @b. NULL when it is full. */
 stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p);
