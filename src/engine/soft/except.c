@@ -330,8 +330,6 @@ static void deliver_long(struct cpu *c, const struct event *ev)
 		sp = tss_stack64(c, cpl);
 	else
 		sp = c->stack_size == 8 ? c->r[RSP] : (u32)c->r[RSP];
-	if (!la_canonical(sp))
-		cpu_raise_err(c, EXC_SS, 0);
 	sp &= ~15ull;
 	stk_new64(c, &s, sp, cpl);
 	stk_need(c, &s, (5 + ev->has_error) * 8);
