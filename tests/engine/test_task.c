@@ -161,6 +161,8 @@ static void faults_after_the_commit_point(void **state)
 		assert_int_equal(c->rip, 0x12340);
 		assert_int_equal(c->r[RDI], 0x107);
 		assert_int_equal(c->seg[SEG_SS].sel, tab[i].ss);
+		if (tab[i].ds)			/* the handler finds the new stack whole */
+			assert_int_equal(c->stack_size, 4);
 	}
 }
 

@@ -190,7 +190,9 @@ static void task_load_segs(struct cpu *c, const struct task *t)
 	load_ldt(c, t->ldt);
 	if (!cpu_v86(c)) {
 		load_cs(c, t->sel[SEG_CS]);
+		cpu_mode_changed(c);
 		load_ss(c, t->sel[SEG_SS]);
+		cpu_mode_changed(c);		/* a fault from here on uses this stack */
 		for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
 			load_data(c, data[i], t->sel[data[i]]);
 		cpu_mode_changed(c);
