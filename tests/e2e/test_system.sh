@@ -10,7 +10,7 @@ n=0 bad=0
 for src in tests/guests/sys*.asm; do
 	g=$(basename "$src" .asm) fmt=elf64 emu=elf_x86_64
 	case $g in sys32*) fmt=elf32 emu=elf_i386 ;; esac
-	nasm -f $fmt -o "$t/$g.o" "$src" && ld -m $emu -Ttext 0x100000 -e _start -o "$t/$g.64" "$t/$g.o" 2>/dev/null &&
+	nasm -f $fmt -o "$t/$g.o" "$src" && ld -n -m $emu -Ttext 0x100000 -e _start -o "$t/$g.64" "$t/$g.o" 2>/dev/null &&
 		objcopy -O elf32-i386 "$t/$g.64" "$t/$g.elf" 2>/dev/null || { n=$((n + 1)); bad=1; echo "not ok $n - $g: assembles"; continue; }
 	timeout 60 "$penta" run --engine soft --cpu max --memory 64M --debug-exit --kernel "$t/$g.elf" </dev/null >"$t/out" 2>"$t/err"; rc=$?
 	tr -d '\r' < "$t/out" > "$t/txt"
