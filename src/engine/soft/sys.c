@@ -254,6 +254,22 @@ static void exec_clflush(struct cpu *c, const struct insn *in)
 	mem_probe(c, in->seg, insn_ea(c, in), 1, false);
 }
 
+/* The guest's loads and stores are the host's, also through stubs with non-temporal hints. */
+static void exec_mfence(struct cpu *c, const struct insn *in)
+{
+	__asm__ volatile("mfence" ::: "memory");
+}
+
+static void exec_lfence(struct cpu *c, const struct insn *in)
+{
+	__asm__ volatile("" ::: "memory");	/* program order is kept anyway */
+}
+
+static void exec_sfence(struct cpu *c, const struct insn *in)
+{
+	__asm__ volatile("sfence" ::: "memory");
+}
+
 static void set_ac(struct cpu *c, bool on)
 {
 	if (on)
@@ -461,6 +477,7 @@ const struct exec_entry exec_ctl_table[] = {
 	{ OP_CLTS, exec_clts }, { OP_INVLPG, exec_invlpg }, { OP_INVPCID, exec_invpcid },
 	{ OP_INVD, exec_nothing }, { OP_WBINVD, exec_nothing }, { OP_WBNOINVD, exec_nothing },
 	{ OP_CLFLUSH, exec_clflush }, { OP_CLFLUSHOPT, exec_clflush }, { OP_CLWB, exec_clflush },
+	{ OP_MFENCE, exec_mfence }, { OP_LFENCE, exec_lfence }, { OP_SFENCE, exec_sfence },
 	{ OP_STAC, exec_stac }, { OP_CLAC, exec_clac },
 	{ OP_RDTSC, exec_rdtsc }, { OP_RDTSCP, exec_rdtscp }, { OP_RDPID, exec_rdpid },
 	{ OP_RDPMC, exec_rdpmc }, { OP_CPUID, exec_cpuid },
