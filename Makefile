@@ -42,8 +42,9 @@ UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(shell find tests -name 'test_*.c'))
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
 BENCH := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/bench_*.c))
 
-.PHONY: all build help demo check unit e2e bench fuzz install asan tsan clang setup compdb clean layers tour
+.PHONY: FORCE all build help demo check unit e2e bench fuzz install asan tsan clang setup compdb clean layers tour
 all: penta
+FORCE:
 
 ifeq ($(CONFIG),release)
 penta: $(B)/penta
@@ -55,8 +56,11 @@ endif
 $(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
 	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(LIB): $(LIBOBJ)
-	@mkdir -p $(@D); rm -f $@; ar rcs $@ $(filter %.o,$^)
+# The list of objects is a prerequisite of its own: a file that goes must leave the library.
+$(B)/objects: FORCE
+	@mkdir -p $(@D); echo '$(LIBOBJ)' | cmp -s - $@ || echo '$(LIBOBJ)' > $@
+$(LIB): $(LIBOBJ) $(B)/objects
+	@rm -f $@; ar rcs $@ $(filter %.o,$^)
 
 $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
