@@ -448,6 +448,14 @@ static void exec_std(struct cpu *c, const struct insn *in)
 }
 
 /* --- nothing, and less --- */
+/* The guest's memory is the host's, and so is its order: the host's own fence does it. */
+static void exec_fence(struct cpu *c, const struct insn *in)
+{
+	(void)c;
+	(void)in;
+	__asm__ volatile("mfence" : : : "memory");
+}
+
 static void exec_nop(struct cpu *c, const struct insn *in)
 {
 }
@@ -497,6 +505,7 @@ const struct exec_entry exec_int_table[] = {
 	{ OP_LAHF, exec_lahf }, { OP_SAHF, exec_sahf }, { OP_CLC, exec_clc }, { OP_STC, exec_stc },
 	{ OP_CMC, exec_cmc }, { OP_CLD, exec_cld }, { OP_STD, exec_std },
 	{ OP_NOP, exec_nop }, { OP_PAUSE, exec_pause },
+	{ OP_LFENCE, exec_fence }, { OP_MFENCE, exec_fence }, { OP_SFENCE, exec_fence },
 	{ OP_ENDBR32, exec_nop }, { OP_ENDBR64, exec_nop },
 	{ OP_PREFETCHNTA, exec_nop }, { OP_PREFETCHT0, exec_nop }, { OP_PREFETCHT1, exec_nop },
 	{ OP_PREFETCHT2, exec_nop }, { OP_PREFETCH, exec_nop }, { OP_PREFETCHW, exec_nop },
