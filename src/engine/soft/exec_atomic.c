@@ -5,8 +5,6 @@
 #include "engine/soft/cpu.h"
 #include "engine/soft/operand.h"
 
-#define CC_CLEAR_ALL 0x200u	/* as LAHF leaves it when all arithmetic flags are 0 */
-
 static void split_begin(struct cpu *c, const struct insn *in)
 {
 	if (in->lock)
@@ -153,34 +151,29 @@ static void exec_cmpxchg16b(struct cpu *c, const struct insn *in)
 	c->r[RDX] = hi;
 }
 
-/* --- decimal adjustments: not in 64-bit code --- */
+/* --- decimal adjustments: not in 64-bit code ---
+ * Undefined flags are those of the addition or subtraction inside (of AL; of AX in AAA and AAS),
+ * before the upper nibble is cut off: so on AMD's Zen 5, compared in compatibility mode. */
 
 static u8 get_al(const struct cpu *c) { return (u8)c->r[RAX]; }
 static void set_al(struct cpu *c, u8 v) { c->r[RAX] = (c->r[RAX] & ~0xffull) | v; }
 static void set_ax(struct cpu *c, u16 v) { c->r[RAX] = (c->r[RAX] & ~0xffffull) | v; }
 
-/* SF, ZF, PF of @al; the others 0. */
-static u32 szp(u8 al)
+static u16 adjust(u16 v, u16 by, unsigned size, bool subtract, bool af, bool cf, u32 *cc)
 {
-	u32 cc = CC_CLEAR_ALL;
+	v = (u16)(subtract ? alu_sub : alu_add)(v, by, size, cc);
 
-	alu_test(al, al, 1, &cc);
-	return cc & ~(u32)(CC_AF | CC_CF | CC_OF);
+	*cc = (*cc & ~(u32)(CC_AF | CC_CF)) | (af ? CC_AF : 0) | (cf ? CC_CF : 0);
+	return v;
 }
 
 static void decimal_adjust(struct cpu *c, bool subtract)
 {
-	u8 old = get_al(c), al = old;
-	bool af = (old & 15) > 9 || (c->cc & CC_AF), cf = old > 0x99 || (c->cc & CC_CF);
+	u8 al = get_al(c);
+	bool af = (al & 15) > 9 || (c->cc & CC_AF), high = al > 0x99 || (c->cc & CC_CF);
 
-	if (af)
-		al += subtract ? -0x06 : 0x06;
-	if (cf)
-		al += subtract ? -0x60 : 0x60;
-	else if (subtract && af && old < 6)
-		cf = true;
-	set_al(c, al);
-	c->cc = szp(al) | (af ? CC_AF : 0) | (cf ? CC_CF : 0);
+	set_al(c, adjust(al, (af ? 0x06 : 0) + (high ? 0x60 : 0), 1, subtract, af,
+			 high || (subtract && af && al < 6), &c->cc));
 }
 static void exec_daa(struct cpu *c, const struct insn *in) { decimal_adjust(c, false); }
 static void exec_das(struct cpu *c, const struct insn *in) { decimal_adjust(c, true); }
@@ -190,10 +183,7 @@ static void ascii_adjust(struct cpu *c, bool subtract)
 	u16 ax = c->r[RAX];
 	bool carry = (ax & 15) > 9 || (c->cc & CC_AF);
 
-	if (carry)
-		ax += subtract ? -0x106 : 0x106;
-	set_ax(c, ax & 0xff0f);
-	c->cc = szp(ax & 0x0f) | (carry ? CC_AF | CC_CF : 0);
+	set_ax(c, adjust(ax, carry ? 0x106 : 0, 2, subtract, carry, carry, &c->cc) & 0xff0f);
 }
 static void exec_aaa(struct cpu *c, const struct insn *in) { ascii_adjust(c, false); }
 static void exec_aas(struct cpu *c, const struct insn *in) { ascii_adjust(c, true); }
@@ -205,16 +195,14 @@ static void exec_aam(struct cpu *c, const struct insn *in)
 	if (!base)
 		cpu_raise(c, EXC_DE);
 	set_ax(c, (u16)(al / base << 8 | al % base));
-	c->cc = szp(al % base);
+	adjust(al % base, 0, 1, false, false, false, &c->cc);
 }
 
 static void exec_aad(struct cpu *c, const struct insn *in)
 {
 	u16 ax = c->r[RAX];
-	u8 al = (u8)(ax + (ax >> 8) * (u8)in->imm);
 
-	set_ax(c, al);
-	c->cc = szp(al);
+	set_ax(c, (u8)alu_add((u8)ax, (u8)((ax >> 8) * (u8)in->imm), 1, &c->cc));
 }
 
 static void exec_salc(struct cpu *c, const struct insn *in)
