@@ -326,7 +326,7 @@ void machine_report_crash(struct machine *m, struct vcpu *v, const char *why)
 
 /* --- start, run, pause --- */
 
-int machine_start(struct machine *m, struct err *e)
+static int start(struct machine *m, bool paused, struct err *e)
 {
 	int r;
 
@@ -334,15 +334,28 @@ int machine_start(struct machine *m, struct err *e)
 	machine_lock(m);
 	BUG_ON(m->status != MACHINE_NEW);
 	r = reset_all(m, e);
+	for (unsigned i = 0; r == 0 && paused && i < m->ncpus; i++)
+		vcpu_request(m->cpu[i], VCPU_REQ_STOP);
 	if (r == 0) {
-		clock_start(m->clock);
-		set_status(m, MACHINE_RUNNING);
+		if (!paused)
+			clock_start(m->clock);
+		set_status(m, paused ? MACHINE_PAUSED : MACHINE_RUNNING);
 	}
 	machine_unlock(m);
 	for (unsigned i = 0; r == 0 && m->cfg.engine && i < m->ncpus; i++)
 		r = vcpu_start_thread(m->cpu[i], e);
 	pthread_mutex_unlock(&m->life);
 	return r;
+}
+
+int machine_start(struct machine *m, struct err *e)
+{
+	return start(m, false, e);
+}
+
+int machine_start_paused(struct machine *m, struct err *e)
+{
+	return start(m, true, e);
 }
 
 enum machine_status machine_run(struct machine *m)

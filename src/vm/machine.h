@@ -75,6 +75,8 @@ static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->
  * the thread that is to be the event loop; it returns when the status is OFF or CRASHED or
  * machine_quit() was called. */
 int machine_start(struct machine *m, struct err *e);
+/* The same, but before the first instruction: machine_resume() begins. For debuggers. */
+int machine_start_paused(struct machine *m, struct err *e);
 enum machine_status machine_run(struct machine *m);
 void machine_quit(struct machine *m);		/* any thread */
 

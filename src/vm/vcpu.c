@@ -138,14 +138,29 @@ void vcpu_request(struct vcpu *v, u32 bits)
 		v->m->cfg.engine->kick(v);
 }
 
-void vcpu_wait(struct vcpu *v)
+/* Is there any vCPU that runs, or that an interrupt could wake? */
+static bool all_deaf(const struct machine *m)
 {
+	for (unsigned i = 0; i < m->ncpus; i++)
+		if (!atomic_load(&m->cpu[i]->deaf) || atomic_load(&m->cpu[i]->requests))
+			return false;
+	return true;
+}
+
+void vcpu_wait(struct vcpu *v, bool deaf)
+{
+	if (deaf) {
+		atomic_store(&v->deaf, true);
+		if (all_deaf(v->m))
+			report(v, "every vCPU is halted with interrupts off");
+	}
 	pthread_mutex_lock(&v->park_lock);
 	atomic_store(&v->halted, true);
 	while (!atomic_load(&v->requests))
 		pthread_cond_wait(&v->park, &v->park_lock);
 	atomic_store(&v->halted, false);
 	pthread_mutex_unlock(&v->park_lock);
+	atomic_store(&v->deaf, false);
 }
 
 void vcpu_wait_parked(struct vcpu *v)

@@ -39,6 +39,7 @@ struct vcpu {
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool halted;		/* waits in HLT, wait-for-SIPI or shutdown */
+	_Atomic bool deaf;		/* halted, and no interrupt can wake it */
 	pthread_mutex_t park_lock;	/* protects what is below */
 	pthread_cond_t park;
 	bool parked;			/* outside the engine, at rest */
@@ -56,7 +57,8 @@ void vcpu_wait_parked(struct vcpu *v);
 void vcpu_unpark(struct vcpu *v);
 void vcpu_join(struct vcpu *v);		/* end the thread, if there is one */
 /* For engines: block in HLT until a request other than 0 is there (returns at once then). Must be
- * called without the machine lock. */
-void vcpu_wait(struct vcpu *v);
+ * called without the machine lock. @deaf: no maskable interrupt can end this wait (IF clear, or
+ * waiting for a SIPI). When that is so of all vCPUs the machine is dead, and reported as crashed. */
+void vcpu_wait(struct vcpu *v, bool deaf);
 
 #endif

@@ -9,7 +9,7 @@ for x in gdb nasm; do
 done
 t=$(mktemp -d); pid=
 trap '[ -n "$pid" ] && kill "$pid" 2>/dev/null; rm -rf "$t"' EXIT
-nasm -f elf32 -o "$t/g.o" tests/guests/gdb.asm && ld -m elf_i386 -Ttext 0x100000 -e _start -o "$t/g.elf" "$t/g.o" || exit 1
+nasm -f elf32 -o "$t/g.o" tests/guests/gdb.asm && ld -n -m elf_i386 -Ttext 0x100000 -e _start -o "$t/g.elf" "$t/g.o" 2>/dev/null || exit 1
 at() { nm "$t/g.elf" | awk -v s="$1" '$3 == s { print "0x" $1 }'; }
 count=$(at count) cell=$(at cell) done=$(at done) head=$(at loop_head)
 
@@ -27,15 +27,15 @@ timeout 60 gdb -nx -batch -ex 'set confirm off' -ex 'set pagination off' -ex "ta
 n=0
 ok() { n=$((n + 1)); if eval "$1"; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/  gdb: /' "$t/gdb"; tail -5 "$t/err" | sed 's/^/  err: /'; fi; }
 hex() { printf '0x%x' "$(($1))"; }
-ok 'grep -q "AT-START .*= 0x1" "$t/gdb"' "attaches before the first instruction and reads a control register"
+ok 'grep -q "AT-START.*= 0x1" "$t/gdb"' "attaches before the first instruction and reads a control register"
 ok '[ "$(grep -cE "Thread [12]" "$t/gdb")" -ge 2 ]' "vCPUs are threads"
-ok 'grep -q "AT-BREAK .*= $(hex "$count")" "$t/gdb"' "hardware breakpoint stops before its instruction"
-ok 'grep -q "RCX .*= 1" "$t/gdb"' "continues over a breakpoint to its next hit"
-ok 'grep -q "CELL .*= 2" "$t/gdb"' "watchpoint stops at the write"
-ok 'grep -q "STEPPED .*= $(hex "$count")" "$t/gdb"' "software breakpoint and single step into the call"
-ok 'grep -q "RAX .*= 0x1234" "$t/gdb"' "writes a register"
-ok 'grep -q "MEM .*= 0x777" "$t/gdb"' "writes memory"
-ok 'grep -q "XMM .*= 42" "$t/gdb"' "writes a vector register"
+ok 'grep -q "AT-BREAK.*= $(hex "$count")" "$t/gdb"' "hardware breakpoint stops before its instruction"
+ok 'grep -q "RCX.*= 1" "$t/gdb"' "continues over a breakpoint to its next hit"
+ok 'grep -q "CELL.*= 2" "$t/gdb"' "watchpoint stops at the write"
+ok 'grep -q "STEPPED.*= $(hex "$count")" "$t/gdb"' "software breakpoint and single step into the call"
+ok 'grep -q "RAX.*= 0x1234" "$t/gdb"' "writes a register"
+ok 'grep -q "MEM.*= 0x777" "$t/gdb"' "writes memory"
+ok 'grep -q "XMM.*= 42" "$t/gdb"' "writes a vector register"
 sleep 0.5
 timeout 30 gdb -nx -batch -ex "target remote $t/gdb.sock" -ex "p *(int *)$done" -ex 'kill' >"$t/gdb" 2>&1
 ok 'kill -0 $pid 2>/dev/null || grep -q "1 = 1" "$t/gdb"' "the guest ran on after detach; a second session"

@@ -59,7 +59,7 @@ static enum vcpu_exit fk_run(struct vcpu *v)
 		} else if (req) {
 			atomic_fetch_and(&v->requests, ~(req & ~(u32)VCPU_REQ_STOP));
 		} else if (!fm->spin) {
-			vcpu_wait(v);
+			vcpu_wait(v, false);
 		}
 	}
 	f->inside = false;

@@ -253,7 +253,7 @@ static void take_event(struct cpu *c)
 static void wait_idle(struct cpu *c)
 {
 	block_outside(c);
-	vcpu_wait(c->v);
+	vcpu_wait(c->v, c->activity != CPU_HALTED || !(c->rflags & FL_IF));
 	block_inside(c);
 	cpu_look(c);
 }

@@ -319,9 +319,8 @@ static int live(struct run *r, struct err *e)
 	if (!n && r->gdb_at)
 		n = gdb_new(&gdb, r->m, r->gdb_at[0] ? r->gdb_at : "1234", e);
 	if (!n)
-		n = machine_start(r->m, e);
+		n = gdb ? machine_start_paused(r->m, e) : machine_start(r->m, e);
 	if (!n && gdb) {
-		machine_pause(r->m);
 		n = gdb_start(gdb, e);
 		fprintf(stderr, "penta: waiting for gdb at %s\n", gdb_address(gdb));
 	}
