@@ -334,6 +334,9 @@ static enum vcpu_exit loop(struct cpu *c)
 			continue;
 		}
 		take_event(c);
+		/* A paravirtual kick ends HLT without an interrupt, also one that comes later. */
+		if (c->activity == CPU_HALTED && atomic_exchange(&c->pv_kicked, false))
+			c->activity = CPU_RUNNING;
 		if (c->activity != CPU_RUNNING) {
 			if (c->activity == CPU_HALTED && !atomic_load(&c->look))
 				wait_idle(c);
