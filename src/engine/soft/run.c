@@ -338,7 +338,10 @@ static enum vcpu_exit loop(struct cpu *c)
 		if (c->activity == CPU_HALTED && atomic_exchange(&c->pv_kicked, false))
 			c->activity = CPU_RUNNING;
 		if (c->activity != CPU_RUNNING) {
-			if (c->activity == CPU_HALTED && !atomic_load(&c->look))
+			/* A lock's waiter halts with IF off, and is kicked when it has the lock. */
+			if (atomic_exchange(&c->pv_kicked, false))
+				c->activity = CPU_RUNNING;
+			else if (c->activity == CPU_HALTED && !atomic_load(&c->look))
 				wait_idle(c);
 			continue;
 		}
