@@ -344,7 +344,6 @@ static int acpi_pm_post_load(void *dev, struct err *e)
 	p->pm1_en &= PM1_EN_BITS;
 	p->pm1_cnt &= CNT_KEPT | CNT_SCI_EN;
 	update_sci(p);
-	arm(p);
 	return 0;
 }
 

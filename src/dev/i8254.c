@@ -592,7 +592,6 @@ static int i8254_post_load(void *dev, struct err *e)
 			return err_set(e, EINVAL, "8254 counter %u: count %u, next %u in mode %u", i,
 				       c->count, c->next, c->mode);
 	}
-	arm(p);
 	return 0;
 }
 

@@ -553,7 +553,6 @@ static int mc146818_post_load(void *dev, struct err *e)
 	r->cmos[R_C] &= C_IRQF | C_PF | C_AF | C_UF;
 	if (r->seen_ns > now_ns(r))
 		r->seen_ns = now_ns(r);
-	arm(r);
 	return 0;
 }
 
