@@ -116,23 +116,29 @@ static inline void state_save(const struct state_field *f, const void *obj, stru
 		}
 }
 
-static inline void state_load(const struct state_field *f, void *obj, struct stream *s)
+/* As a loader of saved machines does: a value is looked at before it gets into the object. */
+static inline int state_load(const struct state_field *f, void *obj, struct stream *s)
 {
 	for (; f->type != ST_END; f++)
 		for (u32 i = 0; i < f->count; i++) {
 			u8 *p = (u8 *)obj + f->offset + (size_t)i * f->stride;
+			u64 v = 0;
 
 			if (f->type == ST_STRUCT) {
-				state_load(f->sub, p, s);
-			} else if (f->type == ST_TIMER) {
-				u64 at;
-
-				stream_get(s, &at, 8);
-				vm_timer_set((struct vm_timer *)(void *)p, at);
-			} else {
-				stream_get(s, p, field_bytes(f->type));
+				if (state_load(f->sub, p, s))
+					return -1;
+				continue;
 			}
+			stream_get(s, &v, f->type == ST_TIMER ? 8 : field_bytes(f->type));
+			if (f->type == ST_TIMER) {
+				vm_timer_set((struct vm_timer *)(void *)p, v);
+				continue;
+			}
+			if (f->type != ST_S64 && (v < f->min || v > f->max))
+				return -1;
+			memcpy(p, &v, field_bytes(f->type));
 		}
+	return 0;
 }
 
 static inline void dev_save(const struct device_class *c, void *dev, struct stream *s)
@@ -151,10 +157,10 @@ static inline void dev_save(const struct device_class *c, void *dev, struct stre
 static inline int dev_load(const struct device_class *c, void *dev, struct stream *s,
 			   struct err *e)
 {
-	int rc;
+	int rc = state_load(c->state, dev, s);
 
-	state_load(c->state, dev, s);
-	rc = state_check(c->state, dev, c->name, e);
+	if (!rc)
+		rc = state_check(c->state, dev, c->name, e);
 	if (!rc && c->post_load)
 		rc = c->post_load(dev, e);
 	return rc;
@@ -172,7 +178,7 @@ static inline void dev_copy(const struct device_class *c, void *from, void *to)
 		abort();
 	}
 	dev_save(c, to, &b);
-	if (a.n != b.n || memcmp(a.p, b.p, a.n)) {
+	if (a.n != b.n || (a.n && memcmp(a.p, b.p, a.n))) {
 		fprintf(stderr, "%s: loaded state differs from what was saved\n", c->name);
 		abort();
 	}

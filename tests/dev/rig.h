@@ -146,7 +146,8 @@ static inline void rig_copy(struct rig *from, struct rig *to)
 	for (unsigned i = 0; i < from->n; i++)
 		dev_save(from->d[i].cls, from->d[i].dev, &s);
 	for (unsigned i = 0; i < to->n; i++)
-		state_load(to->d[i].cls->state, to->d[i].dev, &s);
+		if (state_load(to->d[i].cls->state, to->d[i].dev, &s))
+			rig_die(to->d[i].cls->name, &e);
 	for (unsigned i = 0; i < to->n; i++)
 		if (to->d[i].cls->post_load && to->d[i].cls->post_load(to->d[i].dev, &e))
 			rig_die("what was saved does not load", &e);
@@ -374,7 +375,7 @@ static inline bool rig_round(u64 seed, unsigned n)
 
 		dev_save(a->d[i].cls, a->d[i].dev, &sa);
 		dev_save(b->d[i].cls, b->d[i].dev, &sb);
-		if (sa.n != sb.n || memcmp(sa.p, sb.p, sa.n)) {
+		if (sa.n != sb.n || (sa.n && memcmp(sa.p, sb.p, sa.n))) {
 			fprintf(stderr, "seed %llu: %s differs in the end\n", (unsigned long long)seed,
 				a->d[i].cls->name);
 			same = false;
