@@ -77,13 +77,6 @@ static void exec_vzero(struct cpu *c, const struct insn *in)
 		zero(xmm(c, 0), n);
 }
 
-/* Fences come from SSE, but ask for none of its conditions. A vCPU's loads and stores are the
- * host's own, in program order. */
-static void exec_fence(struct cpu *c, const struct insn *in)
-{
-	atomic_thread_fence(memory_order_seq_cst);
-}
-
 /* --- bytes under a mask, to [rDI] --- */
 
 /* As on AMD, faults are those of a store of all @n bytes, whatever the mask. */
@@ -212,7 +205,6 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 const struct exec_entry exec_sse_table[] = {
 	{ OP_LDMXCSR, exec_ldmxcsr }, { OP_VLDMXCSR, exec_ldmxcsr },
 	{ OP_STMXCSR, exec_stmxcsr }, { OP_VSTMXCSR, exec_stmxcsr },
-	{ OP_LFENCE, exec_fence }, { OP_MFENCE, exec_fence }, { OP_SFENCE, exec_fence },
 	{ OP_EMMS, exec_emms }, { OP_VZEROUPPER, exec_vzero }, { OP_VZEROALL, exec_vzero },
 	{ OP_MASKMOVQ, exec_maskmovq }, { OP_MASKMOVDQU, exec_maskmovdqu },
 	{ OP_VMASKMOVDQU, exec_maskmovdqu },
