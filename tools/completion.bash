@@ -23,7 +23,7 @@ _penta()
 		--trace) COMPREPLY=($(compgen -W "list" -- "$cur")); return ;;
 		--trace-file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		esac
-		words="--kernel --initrd --append --firmware --boot --memory --cpus --engine --machine --cpu --serial --on-crash --debug-exit --gdb --trace --trace-file --stats --help" ;;
+		words="--kernel --initrd --append --firmware --boot --memory --cpus --engine --machine --cpu --serial --on-crash --gdb --trace --trace-file --stats --help" ;;
 	doctor)
 		case $prev in
 		esac

@@ -399,6 +399,9 @@ static const struct msr_desc table[] = {
 	{ MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, "KERNEL_GS_BASE", F_LM, NULL, wr_canonical,
 	  FIELD(kernel_gs_base), 0 },
 	{ MSR_TSC_AUX, MSR_TSC_AUX, "TSC_AUX", F_RDTSCP, NULL, wr_u32, FIELD(tsc_aux), 0 },
+	/* Four event selects and four counters, which count nothing: reading back 0 after a store
+	 * tells a kernel that there is no performance monitoring here. */
+	{ 0xc0010000u, 0xc0010007u, "K7_PERF", F_ALWAYS, rd_fixed, wr_ignore, 0, 0 },
 	{ MSR_SYSCFG, MSR_SYSCFG, "SYSCFG", F_ALWAYS, rd_fixed, wr_ignore, 0, 0 },
 	{ MSR_HWCR, MSR_HWCR, "HWCR", F_ALWAYS, rd_fixed, wr_hwcr, 0, 0 },
 	{ MSR_TOP_MEM, MSR_TOP_MEM, "TOP_MEM", F_ALWAYS, rd_fixed, wr_refuse, 0, 0 },

@@ -20,7 +20,7 @@ enum run_exit { EXIT_CRASHED = 3, EXIT_LEFT = 4, EXIT_SIGNAL = 128 };
 
 enum opt {
 	OPT_KERNEL, OPT_INITRD, OPT_APPEND, OPT_FIRMWARE, OPT_BOOT, OPT_MEMORY, OPT_CPUS, OPT_ENGINE,
-	OPT_MACHINE, OPT_CPU, OPT_SERIAL, OPT_ON_CRASH, OPT_DEBUG_EXIT, OPT_GDB, OPT_TRACE,
+	OPT_MACHINE, OPT_CPU, OPT_SERIAL, OPT_ON_CRASH, OPT_GDB, OPT_TRACE,
 	OPT_TRACE_FILE, OPT_STATS, OPT_N
 };
 
@@ -52,8 +52,6 @@ static const struct option options[OPT_N + 1] = {
 			 "is COM2", .repeat = true },
 	[OPT_ON_CRASH] = { "on-crash", "ACTION", ON_CRASH, "after a triple fault: exit (default), "
 			   "reset, pause" },
-	[OPT_DEBUG_EXIT] = { "debug-exit", NULL, NULL, "port 0xf4: a guest that writes v ends penta "
-			     "with\nstatus 2v+1" },
 	[OPT_GDB] = { "gdb", "ADDRESS", NULL, "wait for gdb at [ADDRESS:]PORT or unix:PATH (default"
 		      "\n127.0.0.1:1234); it starts the guest", .optional_arg = true },
 	[OPT_TRACE] = { "trace", "PATTERNS", "list", "print these events: 'cpu.*,apic.eoi'; `list` "
@@ -73,13 +71,13 @@ static const char text[] =
 	"  penta run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
 	"  penta run --kernel vmlinuz --initrd i --cpus 4 --memory 2G --append 'console=ttyS0 quiet'\n"
 	"  penta run --kernel vmlinux --gdb 9000 &  gdb vmlinux -ex 'target remote :9000'\n"
-	"  penta run --kernel test.flat --debug-exit --serial file:log    a kvm-unit-tests guest\n"
+	"  penta run --kernel test.flat --serial file:log    a kvm-unit-tests guest\n"
 	"  penta run --firmware rom.bin --serial none --trace 'debugcon.*'\n"
 	"\nExit status:\n"
 	"  0  the guest powered off           3  it crashed (triple fault), or the engine gave up\n"
 	"  1  the machine could not be made   4  you left with Ctrl-A x\n"
 	"  2  wrong usage                     128+N  signal N ended penta\n"
-	"  with --debug-exit, what the guest says: 2v+1\n";
+	"  when the guest writes v to port 0xf4: 2v+1\n";
 
 /* What the command line asks for, checked. */
 struct run {
@@ -154,7 +152,6 @@ static int configure(struct run *r, const struct args *a, struct err *e)
 		return err_set(e, EINVAL, "--cpu %s: one of these is needed: %s", model,
 			       cpu_model_names());
 	r->cfg.boot.cmdline = append ? append : "";
-	r->cfg.debug_exit = args_get(a, OPT_DEBUG_EXIT) != NULL;
 	r->stats = args_get(a, OPT_STATS) != NULL;
 	r->gdb_at = args_get(a, OPT_GDB);
 	r->trace = args_get(a, OPT_TRACE);

@@ -25,6 +25,7 @@
 #include "base/trace.h"		// log_msg
 #include "dev/acpi_pm.h"
 #include "dev/debug_port.h"
+#include "dev/fw_cfg.h"
 #include "dev/gsi.h"
 #include "dev/i8254.h"
 #include "dev/lapic.h"
@@ -32,6 +33,7 @@
 #include "dev/ns16550.h"
 #include "dev/pci_host.h"
 #include "dev/reset.h"
+#include "dev/test_device.h"
 #include "platform/lite/acpi.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -111,6 +113,38 @@ static int add_pci(struct lite *l, struct gsi *gsi, struct err *e)
 	return r;
 }
 
+/* What only virtual machines have: a guest that knows where it runs can print, leave with a code,
+ * ask for the number of CPUs, and pull its own interrupt lines. */
+static int add_virtual(struct lite *l, struct gsi *gsi, struct err *e)
+{
+	struct irq_line irq[TEST_DEVICE_IRQS];
+	struct machine *m = l->m;
+	struct debug_con *con;
+	struct debug_exit *leave;
+	struct fw_cfg *fw;
+	struct test_device *test;
+	int r;
+
+	for (unsigned i = 0; i < TEST_DEVICE_IRQS; i++)
+		irq[i] = gsi_line(gsi, i);
+	r = debug_con_new(&con, m, DEBUG_CON_PORT, NULL, e);
+	if (!r)
+		r = machine_add_device(m, &debug_con_class, con, "debugcon", e);
+	if (!r)
+		r = debug_exit_new(&leave, m, DEBUG_EXIT_PORT, e);
+	if (!r)
+		r = machine_add_device(m, &debug_exit_class, leave, "debugexit", e);
+	if (!r)
+		r = fw_cfg_new(&fw, m, e);
+	if (!r)
+		r = machine_add_device(m, &fw_cfg_class, fw, "fwcfg", e);
+	if (!r)
+		r = test_device_new(&test, m, irq, e);
+	if (!r)
+		r = machine_add_device(m, &test_device_class, test, "testdev", e);
+	return r;
+}
+
 /* Each step is "make it, hand it to the machine"; the first that fails ends the building. */
 static int add_chips(struct lite *l, struct err *e)
 {
@@ -124,8 +158,6 @@ static int add_chips(struct lite *l, struct err *e)
 	struct i8254 *pit;
 	struct mc146818 *rtc;
 	struct reset_ctl *reset;
-	struct debug_con *con;
-	struct debug_exit *leave;
 	int r;
 
 	/* Interrupts: from the CPUs outwards. The 8259's INTR reaches every LAPIC's LINT0, where
@@ -174,16 +206,8 @@ static int add_chips(struct lite *l, struct err *e)
 	if (!r)
 		r = add_serial(l, 1, 0x2f8, gsi_line(gsi, LITE_IRQ_COM2), e);
 
-	/* What only virtual machines have. */
 	if (!r)
-		r = debug_con_new(&con, m, DEBUG_CON_PORT, NULL, e);
-	if (!r)
-		r = machine_add_device(m, &debug_con_class, con, "debugcon", e);
-	if (!r && l->cfg.debug_exit) {
-		r = debug_exit_new(&leave, m, DEBUG_EXIT_PORT, e);
-		if (!r)
-			r = machine_add_device(m, &debug_exit_class, leave, "debugexit", e);
-	}
+		r = add_virtual(l, gsi, e);
 	return r;
 }
 

@@ -12,7 +12,6 @@
 struct lite_config {
 	struct machine_config machine;
 	struct boot_request boot;	/* blobs are borrowed and must stay open */
-	bool debug_exit;		/* port F4 ends the machine with a code */
 	/* What serial port @n (0: COM1) is plugged into; @loop is the machine's. *@be, which the
 	 * machine then owns, may stay NULL: nothing. */
 	int (*open_serial)(void *ctx, unsigned n, struct loop *loop, struct chardev **be,
