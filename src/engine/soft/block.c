@@ -380,10 +380,10 @@ static bool page_use(struct cpu *c, u64 gpa, struct page_seen *ps)
 }
 
 static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8 *hva,
-				 const struct page_seen *ps)
+				 const struct page_seen *ps, const struct page_seen *ps2)
 {
 	struct block_cache *bc = c->blocks;
-	size_t need = sizeof(struct block) + (n + 2) * sizeof(struct uop) +
+	size_t need = sizeof(struct block) + (n + 3) * sizeof(struct uop) +
 		      n * sizeof(struct insn) + 64;
 	struct block *b, **at;
 	unsigned off = 0;
@@ -395,7 +395,7 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 		forget_all(bc);
 		native_flush(c);
 	}
-	b = arena_get(bc, sizeof(*b) + (n + 2) * sizeof(struct uop));
+	b = arena_get(bc, sizeof(*b) + (n + 3) * sizeof(struct uop));
 	memset(b, 0, sizeof(*b));
 	b->rip = c->rip;
 	b->lin = code_lin(c, c->rip);
@@ -404,6 +404,13 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 	b->gen = &ps->cp->gen;
 	b->gen_seen = ps->gen;
 	u = b->u;
+	if (ps2) {
+		u->fn = uop_crossing;
+		u++;
+		b->gen2 = &ps2->cp->gen;
+		b->gen2_seen = ps2->gen;
+		b->map_gen2 = c->map_gen;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct insn *in = &bc->insn[i];
 		bool last = i + 1 == n && ended;
@@ -470,10 +477,8 @@ static struct block *make_crossing(struct cpu *c, u64 lin, const u8 *p, size_t n
 		decode_raise(c, r);
 	c->blocks->gate[0] = (u8)exec_gate(c, &c->blocks->insn[0]);
 	ended = c->blocks->gate[0] || ends_block(c, &c->blocks->insn[0]);
-	b = block_build(c, 1, ended, p, ps);
+	b = block_build(c, 1, ended, p, ps, &ps2);
 	b->hva2 = p2;
-	b->gen2 = &ps2.cp->gen;
-	b->gen2_seen = ps2.gen;
 	return b;
 }
 
@@ -515,7 +520,7 @@ static struct block *block_make(struct cpu *c, u64 lin, const u8 *p, u64 gpa, si
 	}
 	TRACE(block_make, "vcpu=%u rip=%#llx insns=%u bytes=%u", c->v->index,
 	      (unsigned long long)c->rip, n, off);
-	return block_build(c, n, ended, p, &ps);
+	return block_build(c, n, ended, p, &ps, NULL);
 }
 
 /* The block at c->rip with key @lin, @p. */
@@ -535,14 +540,18 @@ static struct block *block_find(struct cpu *c, u64 lin, const u8 *p)
 	return NULL;
 }
 
-/* Is the second page of a crossing instruction still what it was? */
-static bool second_page_ok(struct cpu *c, const struct block *b)
+bool block_second_ok(struct cpu *c, struct block *b)
 {
 	u64 gpa, la = (b->lin | ~PAGE_MASK) + 1;
 	size_t n;
 
-	return mmu_fetch(c, c->lma64 ? la : (u32)la, &gpa, &n) == b->hva2 &&
-	       atomic_load(b->gen2) == b->gen2_seen;
+	if (mmu_fetch(c, c->lma64 ? la : (u32)la, &gpa, &n) == b->hva2 &&
+	    atomic_load(b->gen2) == b->gen2_seen) {
+		b->map_gen2 = c->map_gen;
+		return true;
+	}
+	b->mode_key = ~0ull;		/* found no more; links may still lead here */
+	return false;
 }
 
 static struct block *block_get(struct cpu *c)
@@ -557,17 +566,12 @@ static struct block *block_get(struct cpu *c)
 	if (unlikely(!p))
 		return NULL;
 	b = block_find(c, lin, p);
-	if (b && b->hva2 && !second_page_ok(c, b)) {
-		/* Make it anew; the old one is found no more. */
-		b->rip = ~b->rip;
-		b = NULL;
-	}
 	if (!b) {
 		b = block_make(c, lin, p, gpa, n);
 		if (!b)
 			return NULL;
 	}
-	if (!b->hva2 && !(c->dbg_armed & DBG_EXEC))
+	if (!(c->dbg_armed & DBG_EXEC))
 		c->blocks->jump[jump_hash(lin)] = b;
 	return b;
 }
@@ -618,7 +622,7 @@ const struct uop *block_link(struct cpu *c, struct chain *ch)
 		return NULL;
 	u = block_next(c);
 	/* No link when the arena started anew meanwhile: the block that @ch is part of is gone. */
-	if (u && !c->blk->hva2 && !(c->dbg_armed & DBG_EXEC) &&
+	if (u && !(c->dbg_armed & DBG_EXEC) &&
 	    c->blocks->arena + c->blocks->used >= from) {
 		ch->b = c->blk;
 		ch->map_gen = c->map_gen;

@@ -46,10 +46,12 @@ struct block {
 	u32 gen_seen;
 	u16 ninsns, len;
 	struct block *hash_next;
-	/* An instruction that goes on in the next page is a block by itself. */
+	/* An instruction that goes on in the next page is a block by itself; its first uop checks
+	 * the second page. */
 	const u8 *hva2;			/* first byte of the second page; NULL: none */
 	const _Atomic u32 *gen2;
 	u32 gen2_seen;
+	u32 map_gen2;			/* when the second page was last seen to be mapped */
 	struct chain chain[2];
 	struct uop u[];			/* the last one only holds the length in off */
 };
@@ -93,6 +95,8 @@ const struct uop *block_enter(struct cpu *c);
 void block_fetch_insn(struct cpu *c, struct insn *in);
 /* After a branch to c->rip: its first uop, or NULL for the loop. */
 const struct uop *block_next(struct cpu *c);
+/* Is the second page of @b still what it was? May fault as a fetch. */
+bool block_second_ok(struct cpu *c, struct block *b);
 /* The same through a link, which is made when possible. */
 const struct uop *block_link(struct cpu *c, struct chain *ch);
 
@@ -105,7 +109,7 @@ _Noreturn void exec_gate_raise(struct cpu *c, unsigned vector);
  * Fill @u for @in, at u->off in @b; false: there is no fast form, use the generic one.
  * @last: it ends its block. */
 bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *in, bool last);
-uop_fn uop_generic, uop_generic_end, uop_gate, uop_fall;
+uop_fn uop_generic, uop_generic_end, uop_gate, uop_fall, uop_crossing;
 
 /* struct cpu.mode_key: what code decoded for it rests on. The upper half is the limit of CS outside
  * of 64-bit mode. */

@@ -40,6 +40,19 @@ const struct uop *uop_fall(struct cpu *c, const struct uop *u)
 	return u;
 }
 
+/* First of a block whose instruction lies in two pages. */
+const struct uop *uop_crossing(struct cpu *c, const struct uop *u)
+{
+	struct block *b = c->blk;
+
+	if (unlikely(b->map_gen2 != c->map_gen || atomic_load(b->gen2) != b->gen2_seen)) {
+		c->rip = b->rip;
+		if (!block_second_ok(c, b))
+			return block_next(c);
+	}
+	NEXT(c, u);
+}
+
 cold const struct uop *uop_redo(struct cpu *c, const struct uop *u)
 {
 	struct insn in;
