@@ -7,11 +7,13 @@
  * The prefixes, the ModRM byte and the mode together make the key by which a row of the opcode's
  * slot is chosen (encoding.h); the row's operand codes then say what follows.
  *
- * Where Intel and AMD differ, this decoder follows:
- *   - Intel: near branches in 64-bit code ignore 66. (AMD truncates RIP to 16 bits and expects a
- *     16-bit displacement. No compiler emits it, and who checks code knows Intel's rule best.)
- *   - Intel: LSS, LFS, LGS, far JMP and CALL have a 64-bit offset under REX.W (AMD: 32 bits).
- *   - AMD: LOCK MOV CR0 is MOV CR8; the reader checks F_CR8LEGACY.
+ * Where Intel and AMD differ, this decoder follows AMD, as penta's CPU models do (vm/cpuid.c); each
+ * rule was tried on silicon (Zen 5):
+ *   - near branches in 64-bit code heed 66: RIP is cut to 16 bits, displacement and stack slot have
+ *     16 bits, unless REX.W is there, too (Intel ignores 66);
+ *   - far pointers in memory have offsets of at most 32 bits, also under REX.W (Intel: 64);
+ *   - LOCK MOV CR0 is MOV CR8; the reader checks F_CR8LEGACY;
+ *   - 0f 0d has no register form.
  * Features are the caller's matter: TZCNT, LZCNT, ENDBR, WBNOINVD and the like are decoded as such,
  * and whoever executes them does what a CPU without the feature does. */
 #include "x86/encoding.h"
@@ -215,7 +217,7 @@ static unsigned size_of(const struct insn *in, bool rex_w, unsigned sz, bool mem
 	case SZ_Z: return MIN(in->opsize, 4);
 	case SZ_Y: return in->mode == 8 && rex_w ? 8 : 4;
 	case SZ_F: return in->mode == 8 ? 8 : 4;
-	case SZ_P: return in->opsize + 2;
+	case SZ_P: return MIN(in->opsize, 4) + 2;
 	case SZ_A: return in->opsize * 2;
 	case SZ_S: return in->mode == 8 ? 10 : 6;
 	case SZ_ENV: return in->opsize == 2 ? 14 : 28;

@@ -36,7 +36,7 @@ enum insn_attr {		/* struct insn_desc.attr */
 	A_NO64	= 1 << 2,	/* #UD in 64-bit mode */
 	A_ONLY64 = 1 << 3,	/* #UD outside it */
 	A_D64	= 1 << 4,	/* operand size 64 by default in 64-bit mode (PUSH ...) */
-	A_F64	= 1 << 5,	/* operand size 64 always there (near branches) */
+	A_F64	= 1 << 5,	/* operand size 64 always there (MOV CRn, LGDT) */
 	A_END	= 1 << 6,	/* ends a block: branches, system state changes, HLT ... */
 	A_REP	= 1 << 7,	/* string instruction: F2/F3 repeat */
 	A_PROT	= 1 << 8,	/* #UD in real and virtual-8086 mode (LAR, SLDT, VEX ...) */

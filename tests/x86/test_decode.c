@@ -46,6 +46,9 @@ static const struct known {
 	{ "register", "nop", "likewise" }, { "access", "nop", "NOPs access nothing" },
 	{ "segment", "jmp", "3E is no NOTRACK without CET" }, { "segment", "call", "likewise" },
 	{ "segment", "lea", "LEA has a segment, and does not use it" },
+	{ "size", "lss", "far offsets have 32 bits at most on AMD" }, { "size", "lfs", "likewise" },
+	{ "size", "lgs", "likewise" }, { "size", "jmp", "likewise; and 66 FF /4 has 16 bits: tried" },
+	{ "size", "call", "likewise" }, { "size", "jmpf", "likewise" }, { "size", "callf", "likewise" },
 	{ "size", "lsl", "a selector has 16 bits" },
 	{ "size", "movmskps", "4 bytes zero-extended or 8: the same" }, { "size", "movmskpd", "likewise" },
 	{ "size", "movsxd", "r16, r/m16 after SDM vol. 2" },
@@ -453,8 +456,10 @@ static void test_rules(void **state)
 	assert_int_equal(in.rep, 0xf2);
 	dec(&in, 8, "48 66 01 c0");	/* REX that is not last counts for nothing */
 	assert_int_equal(in.opsize, 2);
-	dec(&in, 8, "66 e9 00 00 00 00");
-	assert_int_equal(in.len, 6);
+	dec(&in, 8, "66 e9 00 00");
+	assert_int_equal(in.opsize, 2);
+	dec(&in, 8, "66 48 e9 00 00 00 00");
+	assert_int_equal(in.opsize, 8);
 }
 
 static void test_format(void **state)

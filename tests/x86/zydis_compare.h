@@ -20,6 +20,7 @@ static void zydis_init(struct zydis *z)
 	for (unsigned m = 2; m <= 8; m *= 2) {
 		ZydisDecoderEnableMode(&z->dec[m], ZYDIS_DECODER_MODE_MPX, false);
 		ZydisDecoderEnableMode(&z->dec[m], ZYDIS_DECODER_MODE_CET, true);	/* ENDBR */
+		ZydisDecoderEnableMode(&z->dec[m], ZYDIS_DECODER_MODE_AMD_BRANCHES, true);
 	}
 }
 

@@ -79,8 +79,8 @@ static void exec_far(struct cpu *c, const struct insn *in)
 	} else {
 		if (!in->has_mem)
 			raise_ud(c);
-		size = far_size(c, in);
-		off = far_ptr(c, in, size, &sel);
+		/* The offset may be shorter than the stack's slots (REX.W on AMD). */
+		off = far_ptr(c, in, far_size(c, in), &sel);
 	}
 	if (in->op == OP_JMPF)
 		far_jump(c, sel, off, size);
