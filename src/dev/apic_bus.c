@@ -141,6 +141,21 @@ void apic_bus_send_ipi(struct lapic *from)
 	deliver(b, &msg, not);
 }
 
+unsigned apic_bus_send_to(struct lapic *from, u64 apic_id, u32 icr)
+{
+	struct apic_msg m = { .vector = (u8)icr, .mode = LVT_MODE(icr) };
+
+	if (m.mode != APIC_DM_NMI && (m.mode != APIC_DM_FIXED || m.vector < 16))
+		return 0;
+	for (unsigned i = 0; i < from->bus->ncpus; i++) {
+		struct lapic *l = from->bus->cpu[i];
+
+		if (l && l->v->apic_id == apic_id && lapic_hw_enabled(l))
+			return accept(l, &m);
+	}
+	return 0;
+}
+
 /* --- message-signalled interrupts --- */
 
 /* SDM 11.11: the address says who, the data says what. */

@@ -116,7 +116,9 @@ bool lapic_accept_mode(struct lapic *l, enum apic_delivery mode, u8 vector)
 {
 	switch (mode) {
 	case APIC_DM_NMI:
-		vcpu_request(l->v, VCPU_REQ_NMI);
+		/* Two in a row are two: one to be taken at once, one to wait behind it. */
+		vcpu_request(l->v, atomic_load(&l->v->requests) & VCPU_REQ_NMI ? VCPU_REQ_NMI2 :
+			     VCPU_REQ_NMI);
 		return true;
 	case APIC_DM_SMI:
 		vcpu_request(l->v, VCPU_REQ_SMI);
@@ -318,7 +320,7 @@ static u32 timer_current(const struct lapic *l)
 {
 	u64 elapsed, period = timer_period_ns(l);
 
-	if (!period || timer_mode(l) >= TIMER_DEADLINE)
+	if (!period || l->timer_expired || timer_mode(l) >= TIMER_DEADLINE)
 		return 0;
 	elapsed = clock_now(l->v->m->clock) - l->timer_start_ns;
 	if (timer_mode(l) == TIMER_PERIODIC)
@@ -347,7 +349,7 @@ static void timer_arm(struct lapic *l)
 		vm_timer_set(&l->timer, due);
 		return;
 	}
-	if (!period || timer_mode(l) > TIMER_DEADLINE) {
+	if (!period || l->timer_expired || timer_mode(l) > TIMER_DEADLINE) {
 		vm_timer_del(&l->timer);
 		return;
 	}
@@ -382,18 +384,25 @@ static void write_initial_count(struct lapic *l, u32 val)
 		return;
 	l->timer_initial = val;
 	l->timer_start_ns = clock_now(l->v->m->clock);
+	l->timer_expired = false;
 	timer_arm(l);
 }
 
-/* The count goes on from where it is, at the new rate. */
+/* Let the count go on from @left, in whatever mode and at whatever rate there is now. */
+static void timer_continue(struct lapic *l, u32 left)
+{
+	l->timer_expired = l->timer_initial && !left;
+	l->timer_start_ns = clock_now(l->v->m->clock) -
+			    ((u64)(l->timer_initial - left) << timer_shift(l));
+}
+
 static void write_divide(struct lapic *l, u32 val)
 {
 	u32 left = timer_current(l);
 	bool running = vm_timer_armed(&l->timer);
 
 	l->divide = val & 0xb;
-	l->timer_start_ns = clock_now(l->v->m->clock) -
-			    ((u64)(l->timer_initial - left) << timer_shift(l));
+	timer_continue(l, left);
 	if (running)
 		timer_arm(l);
 }
@@ -434,16 +443,18 @@ static void write_lvt(struct lapic *l, enum lvt_entry n, u32 val)
 		val |= LVT_MASKED;
 	if (n == LVT_TIMER) {
 		unsigned was = timer_mode(l);
+		u32 left = timer_current(l);
 
 		l->lvt[n] = val;
 		if (timer_mode(l) == was)
 			return;
 		/* Between deadline mode and the others the timer is disarmed; between one-shot
-		 * and periodic the count goes on. */
+		 * and periodic the count goes on, or stays at 0 if it was there. */
 		if (was == TIMER_DEADLINE || timer_mode(l) >= TIMER_DEADLINE) {
 			l->timer_initial = 0;
 			l->tsc_deadline = 0;
 		}
+		timer_continue(l, MIN(left, l->timer_initial));
 		timer_arm(l);
 		return;
 	}
@@ -492,6 +503,7 @@ static void lapic_clear(struct lapic *l)
 	l->timer_initial = 0;
 	l->divide = 0;
 	l->timer_start_ns = 0;
+	l->timer_expired = false;
 	l->tsc_deadline = 0;
 	l->extint = false;
 	l->pv_eoi = 0;
@@ -795,6 +807,19 @@ static int lapic_wrmsr(void *intc, u32 msr, u64 val)
 	}
 }
 
+static int lapic_pv_ipi(void *intc, u64 lo, u64 hi, unsigned bits, u32 min, u32 icr)
+{
+	struct lapic *l = intc;
+	unsigned n = 0;
+
+	if (icr & ~(LVT_VECTOR | LVT_DM))	/* who is meant stands in the bitmap */
+		return -EINVAL;
+	for (unsigned i = 0; i < 2 * bits; i++)
+		if ((i < bits ? lo >> i : hi >> (i - bits)) & 1)
+			n += apic_bus_send_to(l, (u64)min + i, icr);
+	return n;
+}
+
 static const struct intc_ops lapic_ops = {
 	.pending = lapic_pending,
 	.ack = lapic_ack,
@@ -805,6 +830,7 @@ static const struct intc_ops lapic_ops = {
 	.sipi_vector = lapic_sipi_vector,
 	.init = lapic_init,
 	.tsc_changed = lapic_tsc_changed,
+	.pv_ipi = lapic_pv_ipi,
 };
 
 /* --- life and state --- */
@@ -883,6 +909,7 @@ static const struct state_field lapic_state[] = {
 	STATE_U32(struct lapic, timer_initial, 0, UINT32_MAX),
 	STATE_U32(struct lapic, divide, 0, 0xb),
 	STATE_U64(struct lapic, timer_start_ns),
+	STATE_BOOL(struct lapic, timer_expired),
 	STATE_U64(struct lapic, tsc_deadline),
 	STATE_TIMER(struct lapic, timer),
 	STATE_BOOL(struct lapic, extint),

@@ -87,6 +87,7 @@ struct lapic {
 	u32 irr[8], isr[8], tmr[8];
 	u32 timer_initial, divide;
 	u64 timer_start_ns;		/* machine ns when the count was at timer_initial */
+	bool timer_expired;		/* the count stands at 0, whatever the mode is now */
 	u64 tsc_deadline;		/* guest TSC; 0: not armed */
 	struct vm_timer timer;
 	bool extint;			/* an ExtINT message waits for its INTA */
@@ -133,6 +134,7 @@ void apic_bus_attach(struct apic_bus *b, struct lapic *l);
 void apic_bus_detach(struct apic_bus *b, struct lapic *l);
 void apic_bus_moved(struct apic_bus *b, struct lapic *l);	/* base_msr is new */
 void apic_bus_send_ipi(struct lapic *from);
+unsigned apic_bus_send_to(struct lapic *from, u64 apic_id, u32 icr);	/* PV IPI */
 void apic_bus_eoi(struct apic_bus *b, u8 vector);
 
 #endif

@@ -346,9 +346,10 @@ static struct cpuid_regs leaf_standard(const struct cpuid_table *t, u32 leaf, u3
 
 /* KVM's paravirtual features, of those in Documentation/virt/kvm/x86/cpuid.rst that are here:
  * clock (old and new MSRs), no port-0x80 delays, steal time, EOI in memory (dev/lapic.c), lock
- * waiters kicked out of HLT, halt polling control, yielding to a vCPU, stable clock. */
-#define KVM_FEATURES (BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(6) | BIT(7) | BIT(12) | BIT(13) | \
-	BIT(24))
+ * waiters kicked out of HLT, IPIs by hypercall, halt polling control, yielding to a vCPU, stable
+ * clock. */
+#define KVM_FEATURES (BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(6) | BIT(7) | BIT(11) | BIT(12) | \
+	BIT(13) | BIT(24))
 
 static struct cpuid_regs leaf_hypervisor(const struct cpuid_table *t, u32 leaf)
 {

@@ -45,6 +45,9 @@ struct intc_ops {
 	int (*wrmsr)(void *intc, u32 msr, u64 val);
 	u8 (*sipi_vector)(void *intc);		/* of the SIPI last requested */
 	void (*init)(void *intc);		/* INIT received: reset all but the APIC id */
+	/* KVM's "send IPI" hypercall: @icr to the APIC ids min + n for each bit n of the bitmap (low
+	 * @bits bits of @lo, then of @hi). How many got it, or negative. May be NULL. */
+	int (*pv_ipi)(void *intc, u64 lo, u64 hi, unsigned bits, u32 min, u32 icr);
 	void (*tsc_changed)(void *intc);	/* v->tsc_offset is new: the deadline moves. May be NULL */
 };
 

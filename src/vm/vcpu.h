@@ -21,6 +21,7 @@ enum vcpu_req {
 	VCPU_REQ_STOP	= 1 << 5,	/* leave the engine: pause, debugger, end (sticky) */
 	VCPU_REQ_RESET	= 1 << 6,	/* power-on state */
 	VCPU_REQ_ENGINE	= 1 << 7,	/* engine-private work (TLB shoot-down, ...) */
+	VCPU_REQ_NMI2	= 1 << 8,	/* another NMI came before VCPU_REQ_NMI was looked at */
 };
 
 struct vcpu {

@@ -364,6 +364,9 @@ static void ipis(void **st)
 	}
 	ipi(x, 0, 3, 0x4400);				/* NMI */
 	assert_int_equal(asked(x, 3), VCPU_REQ_NMI);
+	ipi(x, 0, 3, 0x4400);				/* two before it looked are two */
+	ipi(x, 1, 3, 0x4400);
+	assert_int_equal(asked(x, 3), VCPU_REQ_NMI | VCPU_REQ_NMI2);
 	ipi(x, 0, 3, 0x4200);				/* SMI */
 	assert_int_equal(asked(x, 3), VCPU_REQ_SMI);
 	ipi(x, 0, 3, 0xc500);				/* INIT, level assert */
@@ -382,6 +385,26 @@ static void ipis(void **st)
 	assert_int_equal(ack(x, 3), 0x50);
 	wr(x, 3, EOI, 0);
 	assert_int_equal(ack(x, 3), -1);
+}
+
+/* KVM's hypercall: a bitmap of APIC ids. */
+static void pv_ipis(void **st)
+{
+	struct ctx *x = *st;
+	struct vcpu *v = x->m->cpu[0];
+
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, 0xff, 0, 64, 1, 0x41), 3);
+	assert_int_equal(ack(x, 0), -1);
+	for (unsigned i = 1; i < NCPUS; i++)
+		assert_int_equal(ack(x, i), 0x41);
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, 1, 2, 32, 0, 0x42), 1);
+	assert_int_equal(ack(x, 0), 0x42);
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, ~0ull, ~0ull, 64, 0xffffffff, 0), 0);
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, ~0ull, 0, 64, 0, 5), 0);
+	asked(x, 2);
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, 1, 0, 64, 2, 0x400), 1);
+	assert_int_equal(asked(x, 2), VCPU_REQ_NMI);
+	assert_int_equal(v->intc_ops->pv_ipi(v->intc, 1, 0, 64, 2, 0x80041), -EINVAL);
 }
 
 static void init_keeps_base(void **st)
@@ -474,6 +497,34 @@ static void timer_oneshot(void **st)
 	wr(x, 0, TMICT, 0);
 	pass(x->m, SEC);
 	assert_false(in_irr(x, 0, 0x41));
+}
+
+/* Changing the mode does not touch the count: it goes on, or stays at zero. */
+static void timer_mode_change(void **st)
+{
+	struct ctx *x = *st;
+
+	wr(x, 0, TDCR, 0xb);
+	wr(x, 0, LVTT, 0x10041);
+	wr(x, 0, TMICT, 1000000);
+	pass(x->m, 600000);
+	wr(x, 0, LVTT, 0x30041);
+	assert_int_equal(rd(x, 0, TMCCT), 400000);
+	pass(x->m, 500000);
+	assert_int_equal(rd(x, 0, TMCCT), 900000);
+	wr(x, 0, LVTT, 0x10041);
+	assert_int_equal(rd(x, 0, TMCCT), 900000);
+	pass(x->m, 950000);
+	assert_int_equal(rd(x, 0, TMCCT), 0);
+	wr(x, 0, LVTT, 0x20041);
+	assert_int_equal(rd(x, 0, TMICT), 1000000);
+	pass(x->m, 300000);
+	assert_int_equal(rd(x, 0, TMCCT), 0);
+	pass(x->m, SEC);
+	assert_false(in_irr(x, 0, 0x41));
+	wr(x, 0, TMICT, 1000000);
+	pass(x->m, 300000);
+	assert_int_equal(rd(x, 0, TMCCT), 700000);
 }
 
 static void timer_periodic(void **st)
@@ -912,7 +963,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(power_on), T(registers), T(priorities), T(level_eoi), T(destinations),
-		T(lowest_priority), T(ipis), T(init_keeps_base), T(errors), T(timer_oneshot),
+		T(lowest_priority), T(ipis), T(pv_ipis), T(init_keeps_base), T(errors), T(timer_oneshot), T(timer_mode_change),
 		T(timer_periodic), T(timer_deadline), T(modes), T(relocation), T(x2apic), T(extint),
 		T(lint_level), T(msis), T(pv_eoi), T(saved),
 	};

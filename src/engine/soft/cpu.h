@@ -94,7 +94,8 @@ struct cpu {
 	/* Between instructions. */
 	u8 activity;			/* enum cpu_activity */
 	u8 shadow;			/* enum shadow: run.c ends it after the next instruction */
-	bool nmi_blocked, nmi_pending;
+	bool nmi_blocked;
+	u8 nmi_pending;			/* how many wait: 0, 1, or 2 while none is being handled */
 	bool irq_maybe;			/* the interrupt controller may have one (run.c) */
 	_Atomic bool memory_changed;	/* RAM blocks or A20: flush before the next instruction */
 	bool step_trap;			/* TF was set when the instruction began */

@@ -191,8 +191,12 @@ static bool take_requests(struct cpu *c)
 		do_init(c);
 	if (req & VCPU_REQ_SIPI)
 		do_sipi(c);
-	if (req & VCPU_REQ_NMI)
-		c->nmi_pending = true;
+	if (req & (VCPU_REQ_NMI | VCPU_REQ_NMI2)) {
+		/* One more may wait while one is being handled; two while none is. */
+		unsigned n = c->nmi_pending + !!(req & VCPU_REQ_NMI) + !!(req & VCPU_REQ_NMI2);
+
+		c->nmi_pending = (u8)MIN(n, c->nmi_blocked ? 1u : 2u);
+	}
 	if (req & VCPU_REQ_IRQ)
 		c->irq_maybe = true;
 	return false;
@@ -231,7 +235,7 @@ static void take_event(struct cpu *c)
 		return;
 	}
 	if (nmi_ready(c)) {
-		c->nmi_pending = false;
+		c->nmi_pending--;
 		c->nmi_blocked = true;
 		deliver(c, EXC_NMI, INT_NMI, false, 0);
 		return;

@@ -418,7 +418,7 @@ static void exec_wrgsbase(struct cpu *c, const struct insn *in)
 /* --- hypercalls --- */
 
 enum kvm_hc { KVM_HC_VAPIC_POLL_IRQ = 1, KVM_HC_KICK_CPU = 5, KVM_HC_CLOCK_PAIRING = 9,
-	      KVM_HC_SCHED_YIELD = 11 };
+	      KVM_HC_SEND_IPI = 10, KVM_HC_SCHED_YIELD = 11 };
 #define KVM_ENOSYS 1000
 #define KVM_EPERM 1
 #define KVM_EFAULT 14
@@ -437,7 +437,18 @@ static void kick_cpu(struct cpu *c, u32 apic_id)
 	}
 }
 
-static s64 hypercall(struct cpu *c, u64 nr, u64 a0, u64 a1)
+static s64 send_ipi(struct cpu *c, u64 lo, u64 hi, u32 min, u32 icr)
+{
+	int n = -KVM_ENOSYS;
+
+	machine_lock(c->m);
+	if (c->v->intc_ops && c->v->intc_ops->pv_ipi)
+		n = c->v->intc_ops->pv_ipi(c->v->intc, lo, hi, c->lma64 ? 64 : 32, min, icr);
+	machine_unlock(c->m);
+	return n;
+}
+
+static s64 hypercall(struct cpu *c, u64 nr, u64 a0, u64 a1, u64 a2, u64 a3)
 {
 	switch (nr) {
 	case KVM_HC_VAPIC_POLL_IRQ:
@@ -450,6 +461,8 @@ static s64 hypercall(struct cpu *c, u64 nr, u64 a0, u64 a1)
 		if (a1 != 0)
 			return -KVM_EOPNOTSUPP;
 		return pv_clock_pairing(c, a0) ? 0 : -KVM_EFAULT;
+	case KVM_HC_SEND_IPI:
+		return send_ipi(c, a0, a1, (u32)a2, (u32)a3);
 	case KVM_HC_SCHED_YIELD:
 		sched_yield();
 		return 0;
@@ -466,7 +479,8 @@ static void exec_vmcall(struct cpu *c, const struct insn *in)
 	cpuid_exec(c, HV_LEAF, 0, &hv);
 	if (!hv.eax)
 		raise_ud(c);
-	ret = c->cpl ? -KVM_EPERM : hypercall(c, nr, c->r[RBX] & mask, c->r[RCX] & mask);
+	ret = c->cpl ? -KVM_EPERM : hypercall(c, nr, c->r[RBX] & mask, c->r[RCX] & mask,
+					      c->r[RDX] & mask, c->r[RSI] & mask);
 	TRACE(cpu_hypercall, "vcpu=%u nr=%llu ret=%lld", c->v->index, (unsigned long long)nr,
 	      (long long)ret);
 	c->r[RAX] = (u64)ret & mask;
