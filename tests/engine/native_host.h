@@ -4,6 +4,7 @@
 #ifndef PENTA_TEST_NATIVE_HOST_H
 #define PENTA_TEST_NATIVE_HOST_H
 
+#include "engine/soft/block.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/native.h"
 
@@ -165,7 +166,7 @@ struct guest {
 	struct machine *m;
 	struct vcpu v;
 	struct cpu *c;
-	u8 *mem;		/* what is at BUF_VA */
+	u8 *mem, *code;		/* what is at BUF_VA and CODE_VA */
 };
 
 static inline void guest_free(struct guest *g)
@@ -231,7 +232,10 @@ static inline int guest_init(struct guest *g)
 	put_le64(ram + 0x3000 + 8 * (BUF_VA >> 21), 0x4007);
 	put_le64(ram + 0x4000, 0x200007);
 	put_le64(ram + 0x4008, 0x201007);
+	put_le64(ram + 0x3000 + 8 * (CODE_VA >> 21), 0x5007);
+	put_le64(ram + 0x5000, 0x210007);
 	g->mem = ram + 0x200000;
+	g->code = ram + 0x210000;
 	if (mmu_init(c) < 0)
 		return -1;
 	mmu_state_set(c);

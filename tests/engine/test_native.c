@@ -97,8 +97,41 @@ static void rnd_state(struct host_state *s)
 /* --- running both, comparing --- */
 
 static struct guest guest;
+static _Alignas(16) u8 fake_block[sizeof(struct block) + 2 * sizeof(struct uop)];
 static unsigned guest_mode = 8;	/* 4: the same bytes as 32-bit code */
 static u8 mem_before[BUF_LEN];
+
+static bool in_block;		/* run what uop_fast() makes of the instruction, if it does */
+static unsigned quick_forms;
+
+static const struct uop *uop_stop(struct cpu *c, const struct uop *u)
+{
+	return NULL;
+}
+
+static void run_one(struct cpu *c, const struct insn *in)
+{
+	struct block *b = (struct block *)fake_block;
+	const struct uop *u = b->u;
+
+	if (in_block) {
+		memset(fake_block, 0, sizeof(fake_block));
+		b->rip = c->rip;
+		b->u[1].off = in->len;
+		b->u[1].fn = uop_stop;
+		c->blk = b;
+		if (!native_room(c, 1))
+			native_flush(c);
+		if (uop_fast(c, b, &b->u[0], in, false)) {
+			memcpy(guest.code + CODE_SLOT, in->bytes, in->len);
+			quick_forms++;
+			while (u)
+				u = u->fn(c, u);
+			return;
+		}
+	}
+	native_exec(c, in);
+}
 
 static unsigned run_guest(struct host_state *s, const struct insn *in)
 {
@@ -114,7 +147,7 @@ static unsigned run_guest(struct host_state *s, const struct insn *in)
 	if (c->mode != guest_mode)
 		guest_set_mode(c, guest_mode);
 	if (!sigsetjmp(c->catch, 0))
-		native_exec(c, in);
+		run_one(c, in);
 	else
 		vector = c->exc.vector;
 	memcpy(s->r, c->r, sizeof(s->r));
@@ -202,12 +235,13 @@ static void one_case(const struct insn *in, const struct host_state *s0)
 
 	memcpy(mem_before, host_buf, BUF_LEN);
 	memcpy(guest.mem, host_buf, BUF_LEN);
-	/* When the host's kernel switches threads, an AMD processor forgets the x87's pointers. */
+	/* When the host's kernel switches threads, an AMD processor forgets the x87's pointers, or,
+	 * with an exception pending, their selectors. */
 	for (unsigned tries = 0; tries < 4; tries++) {
 		memcpy(host_buf, mem_before, BUF_LEN);
 		h = *s0;
 		hv = host_run(&h, in->bytes, in->len);
-		if (in->desc->cls != CL_X87 || get_le32(h.env + 12))
+		if (in->desc->cls != CL_X87 || get_le16(h.env + 16))
 			break;
 	}
 	if (hv == EXC_UD && in->desc->feature >= 0)
@@ -257,7 +291,8 @@ static void try_insn(const u8 *bytes, unsigned len, u32 where)
 		return;
 	if (insn_decode(&in, bytes, len, guest_mode) != 0 || !(in.desc->attr & A_NATIVE) || in.lock)
 		return;
-	if (in.has_mem && in.base != RBX && in.base != R11 && in.base != RDI)
+	if (in.has_mem && ((in.base != RBX && in.base != R11 && in.base != RDI) ||
+			   in.index != REG_ZERO || in.disp))
 		return;
 	for (unsigned i = 0; i < in.nopd; i++)
 		if (in.opd[i].kind == OPD_GPR && in.opd[i].reg == RSP)
@@ -431,6 +466,26 @@ static void in_32bit_code(void **state)
 	assert_true(runs > 5000);
 }
 
+static void in_blocks(void **state)
+{
+	start();
+	in_block = true;
+	quick_forms = 0;
+	each_encoding(2, aligned_place);
+	each_encoding(1, crossing_place);
+	each_encoding(1, edge_place);
+	unmasked = true;
+	each_encoding(1, aligned_place);
+	unmasked = false;
+	guest_mode = 4;
+	each_encoding(1, aligned_place);
+	guest_mode = 8;
+	in_block = false;
+	print_message("# %u cases, %u by quick forms\n", runs, quick_forms);
+	assert_int_equal(failures, 0);
+	assert_true(quick_forms > runs / 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +493,7 @@ int main(void)
 		cmocka_unit_test(page_edges),
 		cmocka_unit_test(unmasked_exceptions),
 		cmocka_unit_test(in_32bit_code),
+		cmocka_unit_test(in_blocks),
 	};
 
 	return cmocka_run_group_tests_name("native", tests, setup, teardown);

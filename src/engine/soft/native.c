@@ -31,19 +31,6 @@
 #define HASH_SIZE 2048u
 #define SCRATCH_SIZE (1 * KiB)	/* the end of the code buffer is for stubs of one use */
 
-enum need { NEED_SSE = 1, NEED_AVX = 2, NEED_MMX = 4 };
-struct stub {
-	struct stub_plan plan;
-	stub_fn *fn;
-	exec_fn *special;	/* does all instead */
-	u8 need;		/* enum need */
-	u8 msize;		/* bytes of the memory operand; 0: none */
-	bool load, store;
-	bool aligned;		/* to its size, else #GP */
-	bool mmx_state;		/* switches the x87 registers to MMX */
-	struct x87_fast x87;	/* when plan.st */
-};
-
 struct native_state {
 	struct { u64 lo, hi; u16 stub; u8 mode, len; } l1[L1_SIZE];	/* len 0: free */
 	struct stub stubs[STUBS_MAX + 1];	/* the last one is made anew each time, when full */
@@ -332,7 +319,7 @@ static __attribute__((noinline)) void raise_simd(struct cpu *c)
 	cpu_raise(c, c->cr4 & CR4_OSXMMEXCPT ? EXC_XM : EXC_UD);
 }
 
-static inline void run(struct cpu *c, const struct stub *s, void *mem)
+void native_run(struct cpu *c, const struct stub *s, void *mem)
 {
 	u32 mx;
 
@@ -387,7 +374,7 @@ static inline void exec_stub(struct cpu *c, const struct insn *in, const struct 
 	if (!s->msize) {
 		if (s->mmx_state)
 			x87_to_mmx(c);
-		run(c, s, NULL);
+		native_run(c, s, NULL);
 		return;
 	}
 
@@ -400,7 +387,7 @@ static inline void exec_stub(struct cpu *c, const struct insn *in, const struct 
 				raise_gp(c, 0);
 			if (s->mmx_state)
 				x87_to_mmx(c);
-			run(c, s, (void *)(la + e->addend));
+			native_run(c, s, (void *)(la + e->addend));
 			return;
 		}
 	}
@@ -413,7 +400,7 @@ static inline void exec_stub(struct cpu *c, const struct insn *in, const struct 
 		mem_probe(c, in->seg, off, s->msize, true);
 	if (s->mmx_state)
 		x87_to_mmx(c);
-	run(c, s, buf);
+	native_run(c, s, buf);
 	if (s->store)
 		mem_st_bytes(c, in->seg, off, buf, s->msize);
 }
@@ -437,40 +424,21 @@ static const struct uop *uop_native(struct cpu *c, const struct uop *u)
 	NEXT(c, u);
 }
 
-/* SSE and AVX between registers, without floating-point exceptions: only availability to check. */
-static const struct uop *uop_sse_reg(struct cpu *c, const struct uop *u)
+const struct stub *native_stub(struct cpu *c, const struct insn *in)
 {
-	if (unlikely((c->cr0 & (CR0_EM | CR0_TS)) || !(c->cr4 & CR4_OSFXSR))) {
-		c->rip = c->blk->rip + u->off;
-		native_check_sse(c);
-	}
-	u->stub->fn(c, NULL);
-	NEXT(c, u);
-}
-static const struct uop *uop_avx_reg(struct cpu *c, const struct uop *u)
-{
-	c->rip = c->blk->rip + u->off;
-	native_check_avx(c);
-	u->stub->fn(c, NULL);
-	NEXT(c, u);
+	const struct stub *s = lookup(c, in);
+
+	return s == &c->native->stubs[STUBS_MAX] ? NULL : s;
 }
 
 void native_uop(struct cpu *c, struct uop *u, const struct insn *in)
 {
-	struct native_state *n = c->native;
-	const struct stub *s = lookup(c, in);
+	const struct stub *s = native_stub(c, in);
 
-	if (s == &n->stubs[STUBS_MAX])
-		return;
-	u->stub = s;
-	if (s->special || s->msize || s->plan.st || s->plan.mxcsr || s->mmx_state)
+	if (s) {
+		u->stub = s;
 		u->fn = uop_native;
-	else if (s->need == NEED_SSE)
-		u->fn = uop_sse_reg;
-	else if (s->need == NEED_AVX)
-		u->fn = uop_avx_reg;
-	else
-		u->fn = uop_native;
+	}
 }
 
 /* --- x87: the code is exec_x87.c's --- */

@@ -76,6 +76,8 @@ u8 *native_bounce(struct cpu *c);		/* 128 bytes, aligned to 64 */
 
 /* --- x87_fast.c: the usual instructions, while all exceptions are masked and no stack fault --- */
 struct stub_plan;
+/* A stub's code. RDI: cpu, RSI: the memory operand. Returns 0, or 1 after a SIMD floating-point
+ * exception (the guest's state is then as before the instruction); x87: FSW. */
 typedef u32 stub_fn(struct cpu *c, void *mem);
 struct x87_fast {
 	u8 msize;		/* memory operand */

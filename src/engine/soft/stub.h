@@ -7,7 +7,7 @@
 #define PENTA_SOFT_STUB_H
 
 #include "base/err.h"
-#include "engine/soft/cpu.h"
+#include "engine/soft/native.h"
 
 /* A code buffer, mapped twice from one memfd: one view is writable, the other executable. */
 struct codebuf {
@@ -41,9 +41,6 @@ struct stub_plan {
 	bool st_drop;		/* one more is left over */
 };
 
-/* RDI: cpu, RSI: the memory operand. 0, or 1 after a SIMD floating-point exception (the guest's
- * state is then as before the instruction). */
-typedef u32 stub_fn(struct cpu *c, void *mem);	/* also in native.h */
 
 /* Put @in into @p as the host is to execute it; registers and flags too. False: it has a form that
  * no stub can express. */
@@ -51,6 +48,26 @@ typedef u32 stub_fn(struct cpu *c, void *mem);	/* also in native.h */
 bool stub_plan_insn(struct stub_plan *p, const struct insn *in);
 /* Emit the code at the end of @b. NULL when it is full. */
 stub_fn *stub_emit(struct codebuf *b, const struct stub_plan *p);
+
+/* --- stubs as they are kept --- */
+enum need { NEED_SSE = 1, NEED_AVX = 2, NEED_MMX = 4 };
+/* One for each plan and use; good as long as the blocks are (native_room()). */
+struct stub {
+	struct stub_plan plan;
+	stub_fn *fn;
+	exec_fn *special;	/* does all instead */
+	u8 need;		/* enum need */
+	u8 msize;		/* bytes of the memory operand; 0: none */
+	bool load, store;
+	bool aligned;		/* to its size, else #GP */
+	bool mmx_state;		/* switches the x87 registers to MMX */
+	struct x87_fast x87;	/* when plan.st */
+};
+
+/* The stub of an A_NATIVE instruction; NULL when there is no room for one that lasts. */
+const struct stub *native_stub(struct cpu *c, const struct insn *in);
+/* Run it, all checks done; MXCSR and #XM are seen to. */
+void native_run(struct cpu *c, const struct stub *s, void *mem);
 
 /* SIMD floating-point exceptions inside a stub. The process's SIGFPE handler is installed once, and
  * passes on what does not come from a stub. */

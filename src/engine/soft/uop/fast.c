@@ -3,8 +3,8 @@
 #include "engine/soft/uop/uop.h"
 
 /* The memory operand, when it has a quick form. */
-static bool set_mem(const struct cpu *c, const struct block *b, struct uop *u,
-		    const struct insn *in, enum uop_ea *ea)
+bool uop_set_mem(const struct cpu *c, const struct block *b, struct uop *u, const struct insn *in,
+		 enum uop_ea *ea)
 {
 	u64 disp = (u64)in->disp;
 
@@ -42,10 +42,10 @@ static bool set_two(const struct cpu *c, const struct block *b, struct uop *u,
 	if (d->kind == OPD_GPR) {
 		*f = s->kind == OPD_GPR ? FORM_RR : s->kind == OPD_IMM ? FORM_RI : FORM_RM;
 		if (s->kind == OPD_MEM)
-			return set_mem(c, b, u, in, ea);
+			return uop_set_mem(c, b, u, in, ea);
 		return s->kind == OPD_GPR || s->kind == OPD_IMM;
 	}
-	if (d->kind != OPD_MEM || !set_mem(c, b, u, in, ea))
+	if (d->kind != OPD_MEM || !uop_set_mem(c, b, u, in, ea))
 		return false;
 	*f = s->kind == OPD_GPR ? FORM_MR : FORM_MI;
 	return s->kind == OPD_GPR || s->kind == OPD_IMM;
@@ -60,7 +60,7 @@ static bool set_one(const struct cpu *c, const struct block *b, struct uop *u,
 	*ea = EA_B;
 	*mem = o->kind == OPD_MEM;
 	if (*mem)
-		return set_mem(c, b, u, in, ea);
+		return uop_set_mem(c, b, u, in, ea);
 	u->src = o->reg;
 	return o->kind == OPD_GPR && !o->high8;
 }
@@ -167,6 +167,8 @@ bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *
 	if (in->lock || in->rep || c->mode == 2 || !c->flat ||
 	    last != (in->desc->cls == CL_BRANCH))
 		return false;
+	if (in->desc->attr & A_NATIVE)
+		return uop_vec(c, b, u, in);
 	switch (in->op) {
 	case OP_ADD: case OP_OR: case OP_ADC: case OP_SBB: case OP_AND: case OP_SUB: case OP_XOR:
 	case OP_CMP: case OP_TEST:
@@ -196,7 +198,7 @@ bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *
 		u->fn = uop_movx(in->op != OP_MOVZX, in->opd[0].size, in->opd[1].size, mem, ea);
 		return u->fn;
 	case OP_LEA:
-		if (in->adsize != c->mode || !set_mem(c, b, u, in, &ea))
+		if (in->adsize != c->mode || !uop_set_mem(c, b, u, in, &ea))
 			return false;
 		u->dst = in->opd[0].reg;
 		u->fn = uop_lea(in->opd[0].size, in->index != REG_ZERO);

@@ -128,6 +128,12 @@ UOP_MEM_(8, u64, gu64)
 	NEXT(c, u); \
 } while (0)
 
+/* The memory operand into @u, when it has a quick form (fast.c). */
+bool uop_set_mem(const struct cpu *c, const struct block *b, struct uop *u, const struct insn *in,
+		 enum uop_ea *ea);
+/* SSE and AVX (vec.c). */
+bool uop_vec(struct cpu *c, const struct block *b, struct uop *u, const struct insn *in);
+
 /* --- selectors: the function for a form, or NULL --- */
 enum uop_form { FORM_RR, FORM_RI, FORM_RM, FORM_MR, FORM_MI, FORM_N };
 static inline unsigned size_index(unsigned size)	/* 1 2 4 8 -> 0 1 2 3 */
