@@ -14,13 +14,14 @@ function hex(s,	i, v) {
 		v = v * 16 + index("0123456789abcdef", substr(s, i, 1)) - 1
 	return v
 }
+function pow2(n,	v) { for (v = 1; n > 0; n--) v *= 2; return v }
 function trim(s) { sub(/^[ \t]+/, "", s); sub(/[ \t]+$/, "", s); return s }
 # A condition of the row on the decoder's key: @width bits at @bit (enum key_bit) are @v.
 function require(bit, width, v,	i) {
 	for (i = 0; i < width; i++) {
 		if (bit + i in kval)
 			fail("contradicting words")
-		kval[bit + i] = int(v / 2 ^ i) % 2
+		kval[bit + i] = int(v / pow2(i)) % 2
 	}
 }
 function prefixes(p66, pf3, pf2) {
@@ -144,8 +145,8 @@ BEGIN {
 }
 /^[ \t]*(#|$)/ { next }
 /^\[/ {
-	s = $0
-	gsub(/[\[\]]/, "", s)
+	s = trim($0)
+	s = substr(s, 2, length(s) - 2)
 	nsec = split(s, sec, " ")
 	class = "CL_" sec[1]
 	feature = nsec < 2 || sec[2] == "-" ? "F_ALWAYS" : "F_" sec[2]
@@ -195,8 +196,8 @@ NF < 2 { fail("too few columns") }
 	if (regonly && !mod3 && !(K_MOD3 in kval)) require(K_MOD3, 1, 1)
 	mask = val = 0
 	for (b in kval) {
-		mask += 2 ^ b
-		val += kval[b] * 2 ^ b
+		mask += pow2(b)
+		val += kval[b] * pow2(b)
 	}
 	flg = (usesv ? "ENC_VVVV | " : "") (mod3 ? "ENC_MOD3 | " : "") (lockrow ? "ENC_LOCK | " : "") \
 		(consumed == 1 ? "ENC_66 | " : "") (consumed == 2 ? "ENC_REP | " : "")
