@@ -578,18 +578,20 @@ static void test_smap_toggles(void **state)
 	struct softcpu s;
 	struct cpu *c;
 	struct ctl k = { .wp = true, .smap = true, .nxe = true };
+	struct insn in = { .len = 3 };
 
 	map_usual(&s);
 	c = s.c;
 	set_ctl(c, &k);
 	for (unsigned i = 0; i < 10; i++) {
-		c->rflags |= FL_AC;
-		c->tlb_set = tlb_data_set(c);
+		exec_of(OP_STAC)(c, &in);
+		assert_true(c->rflags & FL_AC);
 		assert_int_equal(st_raises(c, SEG_DS, 0x18, i, 8), -1);
+		/* The inline path is the one that AC opened. */
+		assert_int_equal(tlb_at(c, 0x18)->tag_w, 0);
 		/* Implicit accesses do not see AC. */
 		assert_int_equal(sys_ld_raises(c, 0x18, 8), EXC_PF);
-		c->rflags &= ~(u32)FL_AC;
-		c->tlb_set = tlb_data_set(c);
+		exec_of(OP_CLAC)(c, &in);
 		assert_int_equal(ld_raises(c, SEG_DS, 0x18, 8), EXC_PF);
 		assert_int_equal(c->exc.error, PF_P);
 	}

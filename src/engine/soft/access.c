@@ -218,28 +218,56 @@ void *la_rmw_slow(struct cpu *c, unsigned seg, u64 la, unsigned size)
 	return rmw(c, la, size, data_set(c));
 }
 
+static struct tlb_entry *entry_of(struct cpu *c, u64 la, unsigned set)
+{
+	return &c->tlb[set][(la >> PAGE_SHIFT) & (TLB_SIZE - 1)];
+}
+
 u64 lin_ld(struct cpu *c, u64 la, unsigned size, enum mem_as as)
 {
+	unsigned set = set_of(c, as);
+	const struct tlb_entry *e;
 	u64 v = 0;
 
-	read_bytes(c, la_wrap(c, la), (u8 *)&v, size, set_of(c, as));
+	la = la_wrap(c, la);
+	e = entry_of(c, la, set);
+	if (likely(e->tag_r == ((la + size - 1) & PAGE_MASK)))
+		ram_copy((u8 *)&v, (const u8 *)(la + e->addend), size);
+	else
+		read_bytes(c, la, (u8 *)&v, size, set);
 	return v;
 }
 
 void lin_st(struct cpu *c, u64 la, u64 val, unsigned size, enum mem_as as)
 {
-	write_bytes(c, la_wrap(c, la), (const u8 *)&val, size, set_of(c, as));
+	unsigned set = set_of(c, as);
+	const struct tlb_entry *e;
+
+	la = la_wrap(c, la);
+	e = entry_of(c, la, set);
+	if (likely(e->tag_w == ((la + size - 1) & PAGE_MASK)))
+		ram_copy((u8 *)(la + e->addend), (const u8 *)&val, size);
+	else
+		write_bytes(c, la, (const u8 *)&val, size, set);
 }
 
 void *lin_rmw(struct cpu *c, u64 la, unsigned size, enum mem_as as)
 {
-	return rmw(c, la_wrap(c, la), size, set_of(c, as));
+	unsigned set = set_of(c, as);
+	const struct tlb_entry *e;
+
+	la = la_wrap(c, la);
+	e = entry_of(c, la, set);
+	if (likely(e->tag_w == ((la + size - 1) & PAGE_MASK)))
+		return (void *)(la + e->addend);
+	return rmw(c, la, size, set);
 }
 
 void lin_probe(struct cpu *c, u64 la, unsigned len, bool write, enum mem_as as)
 {
 	enum mmu_acc acc = write ? ACC_W : ACC_R;
 	unsigned set = set_of(c, as);
+	const struct tlb_entry *e;
 	struct page pg;
 	u64 last;
 
@@ -247,6 +275,9 @@ void lin_probe(struct cpu *c, u64 la, unsigned len, bool write, enum mem_as as)
 		return;
 	la = la_wrap(c, la);
 	last = la_wrap(c, la + len - 1);
+	e = entry_of(c, la, set);
+	if (likely((write ? e->tag_w : e->tag_r) == (last & PAGE_MASK)))
+		return;
 	mmu_page(c, la, acc, set, &pg);
 	while ((la ^ last) & PAGE_MASK) {
 		la = la_wrap(c, (la & PAGE_MASK) + PAGE_SIZE);

@@ -37,7 +37,7 @@ enum cc { CC_OF = 1, CC_CF = 1 << 8, CC_PF = 1 << 10, CC_AF = 1 << 12, CC_ZF = 1
  * is the linear page address, or TLB_INVALID (no page has bit 0 set). An entry whose page is MMIO,
  * or must be seen first (not dirty yet, holds code, watched), has an invalid tag for that access
  * and takes the slow path each time. */
-#define TLB_BITS 9
+#define TLB_BITS 10
 #define TLB_SIZE (1u << TLB_BITS)
 #define TLB_INVALID 1ull
 struct tlb_entry {
@@ -171,6 +171,12 @@ static inline u8 tlb_data_set(const struct cpu *c)
 	if (c->cpl == 3)
 		return ac && (c->cr0 & CR0_AM) ? TLB_SLOW : TLB_USER;
 	return ac && (c->cr4 & CR4_SMAP) ? TLB_SUPER_AC : TLB_SUPER;
+}
+
+static inline void cpu_set_tlb(struct cpu *c)
+{
+	c->tlb_set = tlb_data_set(c);
+	c->tlb_data = c->tlb[c->tlb_set];
 }
 
 /* --- run.c --- */

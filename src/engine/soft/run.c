@@ -59,8 +59,7 @@ void cpu_mode_changed(struct cpu *c)
 	c->flat = c->lma64 || (seg_open(cs, true) && seg_open(ss, false) &&
 			       seg_open(&c->seg[SEG_DS], false) &&
 			       seg_open(&c->seg[SEG_ES], false));
-	c->tlb_set = tlb_data_set(c);
-	c->tlb_data = c->tlb[c->tlb_set];
+	cpu_set_tlb(c);
 	c->la_mask = c->lma64 ? ~0ull : UINT32_MAX;
 	c->tlb_code = c->tlb[c->cpl == 3 ? TLB_USER : TLB_SUPER];
 
@@ -92,10 +91,8 @@ void cpu_set_rflags(struct cpu *c, u64 fl)
 	c->rflags = ((u32)fl & ~(u32)FL_OSZAPC) | FL_1;
 	if ((old ^ c->rflags) & FL_VM)
 		cpu_mode_changed(c);
-	if ((old ^ c->rflags) & FL_AC) {
-		c->tlb_set = tlb_data_set(c);
-		c->tlb_data = c->tlb[c->tlb_set];
-	}
+	if ((old ^ c->rflags) & FL_AC)
+		cpu_set_tlb(c);
 	if ((old ^ c->rflags) & (FL_TF | FL_IF | FL_RF))
 		cpu_look(c);
 }

@@ -276,7 +276,7 @@ static void set_ac(struct cpu *c, bool on)
 		c->rflags |= FL_AC;
 	else
 		c->rflags &= ~(u32)FL_AC;
-	c->tlb_set = tlb_data_set(c);
+	cpu_set_tlb(c);
 }
 
 static void exec_stac(struct cpu *c, const struct insn *in)
