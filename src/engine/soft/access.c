@@ -188,10 +188,13 @@ void mmu_code_settle(struct cpu *c)
  * and alignment. */
 static u64 la_check(struct cpu *c, unsigned seg, u64 la, unsigned size)
 {
-	if (!c->lma64)
+	if (!c->lma64) {
 		la = (u32)la;
-	else if (unlikely(!la_canonical(la) || !la_canonical(la + size - 1)))
+		if (unlikely((u32)(la - c->seg[seg].base) > UINT32_MAX - (size - 1)))
+			raise_seg(c, seg);	/* the offset wraps: beyond any limit */
+	} else if (unlikely(!la_canonical(la) || !la_canonical(la + size - 1))) {
 		raise_seg(c, seg);
+	}
 	if (unlikely(c->tlb_set == TLB_SLOW) && (la & (size - 1)))
 		cpu_raise_err(c, EXC_AC, 0);
 	return la;
@@ -359,8 +362,8 @@ u64 seg_linear(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write)
 		/* Expand-down: valid from limit + 1 up to what the stack's width reaches. */
 		if (off <= s->limit || last > (s->attr & SEG_A_DB ? UINT32_MAX : 0xffff))
 			raise_seg(c, seg);
-	} else if (last > s->limit && s->limit != UINT32_MAX) {
-		/* With a limit of 4 GiB - 1 an access may wrap (SDM vol. 3, 5.3). */
+	} else if (last > s->limit) {
+		/* Also past 4 GiB under the largest limit, where SDM vol. 3, 5.3 leaves the choice. */
 		raise_seg(c, seg);
 	}
 	return (u32)(s->base + off);
@@ -393,15 +396,35 @@ void *mem_rmw(struct cpu *c, unsigned seg, u64 off, unsigned size)
 	return fast_rmw(c, seg, la, size);
 }
 
+/* Alignment check of the operands of x87, MMX, SSE and AVX. */
+static void bytes_align(struct cpu *c, u64 la, unsigned len)
+{
+	unsigned align = len == 10 ? 8 : len == 14 || len == 94 ? 2 : len & (len - 1) ? 4 : MIN(len, 16);
+
+	if (unlikely(c->tlb_set == TLB_SLOW) && (la & (align - 1)))
+		cpu_raise_err(c, EXC_AC, 0);
+}
+
 guest_racy void mem_ld_bytes(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len)
 {
 	u64 la = seg_linear(c, seg, off, len, false);
 	const struct tlb_entry *e = tlb_at(c, la);
 
+	bytes_align(c, la, len);
 	if (likely(e->tag_r == ((la + len - 1) & PAGE_MASK)))
 		memcpy(buf, (const void *)(la + e->addend), len);
 	else
 		read_bytes(c, la, buf, len, data_set(c));
+}
+
+void mem_ld_part(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len)
+{
+	read_bytes(c, seg_linear(c, seg, off, len, false), buf, len, data_set(c));
+}
+
+void mem_st_part(struct cpu *c, unsigned seg, u64 off, const void *buf, unsigned len)
+{
+	write_bytes(c, seg_linear(c, seg, off, len, true), buf, len, data_set(c));
 }
 
 guest_racy void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *buf, unsigned len)
@@ -409,6 +432,7 @@ guest_racy void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *b
 	u64 la = seg_linear(c, seg, off, len, true);
 	const struct tlb_entry *e = tlb_at(c, la);
 
+	bytes_align(c, la, len);
 	if (likely(e->tag_w == ((la + len - 1) & PAGE_MASK)))
 		memcpy((void *)(la + e->addend), buf, len);
 	else
@@ -417,7 +441,10 @@ guest_racy void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *b
 
 void mem_probe(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write)
 {
-	lin_probe(c, seg_linear(c, seg, off, len, write), len, write, AS_CURRENT);
+	u64 la = seg_linear(c, seg, off, len, write);
+
+	bytes_align(c, la, len);
+	lin_probe(c, la, len, write, AS_CURRENT);
 }
 
 /* --- split locks --- */

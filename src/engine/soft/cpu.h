@@ -201,6 +201,9 @@ void mem_split_unlock(struct cpu *c);
 /* Any length up to 4096 (SSE, FXSAVE, XSAVE, tasks). */
 void mem_ld_bytes(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len);
 void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *buf, unsigned len);
+/* A part of a larger operand: no alignment check. */
+void mem_ld_part(struct cpu *c, unsigned seg, u64 off, void *buf, unsigned len);
+void mem_st_part(struct cpu *c, unsigned seg, u64 off, const void *buf, unsigned len);
 /* Fault now if [off, off+len) cannot be accessed so; changes only A (and D when @write) bits. */
 void mem_probe(struct cpu *c, unsigned seg, u64 off, unsigned len, bool write);
 

@@ -79,19 +79,24 @@ static void exec_vzero(struct cpu *c, const struct insn *in)
 
 /* --- bytes under a mask, to [rDI] --- */
 
-/* As on AMD, faults are those of a store of all @n bytes, whatever the mask. */
+/* As on AMD, faults are those of a store of all @n bytes, whatever the mask; it need be aligned to 8
+ * under alignment check, which comes first. */
 static void maskmov_bytes(struct cpu *c, const struct insn *in, const u8 *src, const u8 *mask,
 			  unsigned n)
 {
 	u64 di = c->r[RDI], amask = in->adsize == 8 ? ~0ull : in->adsize == 4 ? 0xffffffff : 0xffff;
+	u64 base = c->lma64 && in->seg < SEG_FS ? 0 : c->seg[in->seg].base;
 	unsigned i, run;
 
-	mem_probe(c, in->seg, di & amask, n, true);
+	di &= amask;
+	if (c->tlb_set == TLB_SLOW && ((base + di) & 7))
+		cpu_raise_err(c, EXC_AC, 0);
+	lin_probe(c, seg_linear(c, in->seg, di, n, true), n, true, AS_CURRENT);
 	for (i = 0; i < n; i += run + 1) {
 		for (run = 0; i + run < n && (mask[i + run] & 0x80); run++)
 			continue;
 		if (run)
-			mem_st_bytes(c, in->seg, (di + i) & amask, src + i, run);
+			mem_st_part(c, in->seg, di + i, src + i, run);
 	}
 }
 
@@ -127,6 +132,8 @@ static u64 ea_plus(const struct insn *in, u64 ea, u64 off)
 	return in->adsize == 8 ? ea : in->adsize == 4 ? (u32)ea : (u16)ea;
 }
 
+/* Only elements that the mask names are accessed, and checked. Their addresses do not wrap at the
+ * address size: behind its end lies what is beyond the segment. There is no alignment check. */
 static void exec_maskmov(struct cpu *c, const struct insn *in)
 {
 	unsigned size = masked_elem(in), len = in->vex_l ? 32 : 16;
@@ -141,7 +148,7 @@ static void exec_maskmov(struct cpu *c, const struct insn *in)
 		memset(val, 0, sizeof(val));
 		for (unsigned i = 0; i < len; i += size)
 			if (mask[i + size - 1] & 0x80)
-				mem_ld_bytes(c, in->seg, ea_plus(in, ea, i), val + i, size);
+				mem_ld_part(c, in->seg, ea + i, val + i, size);
 		vec_write(c, in->opd[0].reg, val);
 		return;
 	}
@@ -151,9 +158,10 @@ static void exec_maskmov(struct cpu *c, const struct insn *in)
 			if (!(mask[i + size - 1] & 0x80))
 				continue;
 			if (!pass)
-				mem_probe(c, in->seg, ea_plus(in, ea, i), size, true);
+				lin_probe(c, seg_linear(c, in->seg, ea + i, size, true), size, true,
+					  AS_CURRENT);
 			else
-				mem_st_bytes(c, in->seg, ea_plus(in, ea, i), val + i, size);
+				mem_st_part(c, in->seg, ea + i, val + i, size);
 		}
 }
 
@@ -171,7 +179,7 @@ static bool gather_data64(const struct insn *in)
 }
 
 /* Elements are loaded in order. A fault finds those before it in the destination, their mask
- * elements cleared: the instruction then goes on from there. */
+ * elements cleared: the instruction then goes on from there. There is no alignment check. */
 static void exec_gather(struct cpu *c, const struct insn *in)
 {
 	unsigned dst = in->opd[0].reg, mreg = in->opd[2].reg, ireg = in->vsib_reg;
@@ -192,7 +200,7 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 		u64 x = isize == 8 ? get_le64(idx + 8 * i) : (u64)(s64)(s32)get_le32(idx + 4 * i);
 
 		if (mask[i * size + size - 1] & 0x80)
-			mem_ld_bytes(c, in->seg, ea_plus(in, base, x << in->scale), d, size);
+			mem_ld_part(c, in->seg, ea_plus(in, base, x << in->scale), d, size);
 		memset(m, 0, size);
 	}
 	vec_write(c, mreg, zero);

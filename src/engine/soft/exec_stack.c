@@ -95,6 +95,7 @@ static void exec_enter(struct cpu *c, const struct insn *in)
 {
 	unsigned size = in->opsize, level = in->imm2 & 31;
 	u64 sp = stack_trunc(c, c->r[RSP] - size), bp = c->r[RBP], frame;
+	const struct operand rbp = { .kind = OPD_GPR, .reg = RBP, .size = (u8)size };
 
 	mem_st(c, SEG_SS, sp, c->r[RBP], size);
 	frame = sp;
@@ -112,7 +113,7 @@ static void exec_enter(struct cpu *c, const struct insn *in)
 	}
 	sp = stack_trunc(c, sp - (u16)in->imm);
 	mem_probe(c, SEG_SS, sp, size, true);
-	stack_set(c, RBP, frame);
+	gpr_write(c, &rbp, frame);
 	stack_set(c, RSP, sp);
 }
 

@@ -342,10 +342,14 @@ void native_run(struct cpu *c, const struct stub *s, void *mem)
 	}
 }
 
+/* Misalignment comes before what segment and address are found wanting in: #GP also when the
+ * operand lies in SS (as AMD does it; the order is not laid down). */
 static __attribute__((noinline)) void check_aligned(struct cpu *c, const struct insn *in, u64 off,
 						    const struct stub *s)
 {
-	if (seg_linear(c, in->seg, off, s->msize, s->store) & (s->msize - 1u))
+	u64 base = c->lma64 && in->seg < SEG_FS ? 0 : c->seg[in->seg].base;
+
+	if ((base + off) & (s->msize - 1u))
 		raise_gp(c, 0);
 }
 

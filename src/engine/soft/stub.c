@@ -80,7 +80,7 @@ static bool rex_bit(const struct insn *in, u8 bit)
 }
 
 static bool encode(struct stub_plan *p, const struct insn *in, bool reg_is_gpr, bool rm_is_gpr,
-		   bool has_is4)
+		   bool rm_is_int, bool has_is4)
 {
 	static const u8 legacy_prefix[4] = { 0, 0x66, 0xf3, 0xf2 };
 	u8 modrm = in->modrm, *o = p->insn;
@@ -101,8 +101,8 @@ static bool encode(struct stub_plan *p, const struct insn *in, bool reg_is_gpr, 
 		modrm = (modrm & 0x38) | 6;	/* [rsi] */
 		b = false;
 	}
-	if (in->mode != 8 && (reg_is_gpr || rm_is_gpr))
-		w = false;
+	if (in->mode != 8 && (reg_is_gpr || rm_is_gpr || rm_is_int || p->estr))
+		w = false;		/* no 64-bit integers there, in registers or in memory */
 	if (in->vex) {
 		if (in->map < 1 || in->map > 3)
 			return false;
@@ -136,7 +136,7 @@ static bool encode(struct stub_plan *p, const struct insn *in, bool reg_is_gpr, 
 
 bool stub_plan_insn(struct stub_plan *p, const struct insn *in)
 {
-	bool reg_is_gpr = false, rm_is_gpr = false, has_is4 = false;
+	bool reg_is_gpr = false, rm_is_gpr = false, rm_is_int = false, has_is4 = false;
 
 	p->vex = in->vex;
 	for (unsigned i = 0; i < in->nopd; i++) {
@@ -179,7 +179,10 @@ bool stub_plan_insn(struct stub_plan *p, const struct insn *in)
 			if (o->read || !o->write)
 				p->gpr_in = o->reg + 1;
 			break;
-		case OPD_MEM: case OPD_IMM: case OPD_NONE:
+		case OPD_MEM:
+			rm_is_int |= l == 'E';
+			break;
+		case OPD_IMM: case OPD_NONE:
 			break;
 		default:
 			return false;
@@ -200,7 +203,7 @@ bool stub_plan_insn(struct stub_plan *p, const struct insn *in)
 	if (!in->vex && in->map == 2 &&
 	    (in->opcode == 0x10 || in->opcode == 0x14 || in->opcode == 0x15 || in->opcode == 0xcb))
 		p->xmm_in |= 1;			/* PBLENDVB BLENDVPS BLENDVPD SHA256RNDS2 */
-	return encode(p, in, reg_is_gpr, rm_is_gpr, has_is4);
+	return encode(p, in, reg_is_gpr, rm_is_gpr, rm_is_int, has_is4);
 }
 
 /* --- emission --- */

@@ -107,13 +107,19 @@ static void check_mxcsr(struct cpu *c, u32 v)
 
 /* --- FXSAVE and FXRSTOR --- */
 
+/* Misalignment comes first (see check_aligned() of native.c); under alignment check FXSAVE and
+ * FXRSTOR raise #AC instead of #GP (as AMD does; SDM leaves the choice). */
 static u64 fx_operand(struct cpu *c, const struct insn *in, unsigned align, unsigned len,
 		      bool write)
 {
-	u64 off = insn_ea(c, in);
+	u64 off = insn_ea(c, in), base = c->lma64 && in->seg < SEG_FS ? 0 : c->seg[in->seg].base;
 
-	if (seg_linear(c, in->seg, off, len, write) & (align - 1))
+	if ((base + off) & (align - 1)) {
+		if (align == 16 && c->tlb_set == TLB_SLOW && ((base + off) & 3))
+			cpu_raise_err(c, EXC_AC, 0);
 		raise_gp(c, 0);
+	}
+	seg_linear(c, in->seg, off, len, write);
 	return off;
 }
 
