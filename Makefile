@@ -66,10 +66,12 @@ $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(notdir $*)) -c -o $@ $<
 
+# The differential test has several files.
+$(B)/tests/diff/test_diff: $(patsubst %.c,$(B)/%.o,$(filter-out tests/diff/test_%,$(wildcard tests/diff/*.c)))
 # Tests, fuzzers and benches are single files (plus *.h beside them) over the library.
 $(B)/tests/%: tests/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS) $(shell pkg-config --libs cmocka) $(LIBS_$(notdir $*))
+	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -o $@ $< $(filter %.o,$^) $(LIB) $(LDFLAGS) $(LIBS) $(shell pkg-config --libs cmocka) $(LIBS_$(notdir $*))
 $(B)/fuzz/%: fuzz/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
@@ -103,7 +105,7 @@ asan tsan clang:	## the same build in build/NAME, with sanitizers or clang
 bench: penta $(BENCH)	## performance beside the peers
 	@tools/setup build bench
 	bench/run
-fuzz: $(FUZZ)		## run all fuzzers, FUZZ_SECONDS each (default 60)
+fuzz: $(FUZZ) $(B)/tests/diff/test_diff		## run all fuzzers, FUZZ_SECONDS each (default 60)
 	fuzz/run
 layers:			## every #include that points up or sideways
 	@tests/layers
