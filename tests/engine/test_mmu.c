@@ -677,11 +677,14 @@ static void test_segments(void **state)
 	assert_int_equal(st_raises(c, SEG_DS, 0xfffe, 0, 2), -1);
 	assert_int_equal(st_raises(c, SEG_DS, 0xffff, 0, 2), EXC_GP);
 	assert_int_equal(ld_raises(c, SEG_SS, 0xffff, 2), EXC_SS);
-	/* 4 GiB: wraps to linear 0. */
+	/* A limit of 4 GiB - 1 is one, too; but base plus offset wraps to linear 0. */
 	c->seg[SEG_DS] = (struct cpu_seg){ .attr = SEG_A_P | SEG_A_S | SEG_A_RW, .limit = UINT32_MAX };
 	cpu_mode_changed(c);
+	assert_int_equal(ld_raises(c, SEG_DS, 0xfffffffe, 4), EXC_GP);
+	c->seg[SEG_DS].base = 0xfffff000;
+	cpu_mode_changed(c);
 	poke32(&s, 0, 0x0b0a0908);
-	assert_int_equal(mem_ld(c, SEG_DS, 0xfffffffe, 4), 0x0908ffff);
+	assert_int_equal(mem_ld(c, SEG_DS, 0xffe, 4), 0x0908ffff);
 	softcpu_close(&s);
 }
 
