@@ -125,13 +125,18 @@ int boot_initrd(struct ram *ram, const struct boot_request *rq, u64 lo, u64 hi, 
 
 int boot_cmdline(struct ram *ram, const struct boot_request *rq, u64 max, struct err *e)
 {
-	size_t len = strlen(rq->cmdline);
+	return boot_cmdline_at(ram, rq->cmdline, BOOT_CMDLINE, max, e);
+}
+
+int boot_cmdline_at(struct ram *ram, const char *text, u64 gpa, u64 max, struct err *e)
+{
+	size_t len = strlen(text);
 
 	max = MIN(max, (u64)BOOT_CMDLINE_MAX - 1);
 	if (len > max)
 		return err_set(e, E2BIG, "--append: %zu characters; this kernel takes at most %llu",
 			       len, (unsigned long long)max);
-	if (!ram_write(ram, BOOT_CMDLINE, rq->cmdline, len + 1))
+	if (!ram_write(ram, gpa, text, len + 1))
 		return err_set(e, ENOMEM, "no memory for the command line");
 	return 0;
 }

@@ -90,6 +90,7 @@ int boot_initrd(struct ram *ram, const struct boot_request *rq, u64 lo, u64 hi, 
 		struct err *e);
 /* Put the command line, with its NUL, to BOOT_CMDLINE. @max: the kernel's own limit without NUL. */
 int boot_cmdline(struct ram *ram, const struct boot_request *rq, u64 max, struct err *e);
+int boot_cmdline_at(struct ram *ram, const char *text, u64 gpa, u64 max, struct err *e);
 
 /* ELF. */
 struct elf_image {

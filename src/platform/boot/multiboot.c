@@ -2,8 +2,10 @@
 /* multiboot.c - kernels with a multiboot (version 1) header: GRUB's protocol, used by
  * kvm-unit-tests, hobby systems and Xen. After: Multiboot Specification 0.6.96. */
 #include "base/bytes.h"
+#include "base/cleanup.h"
 #include "platform/boot/boot.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MB_SEARCH 8192			/* the header lies whole within these bytes */
@@ -97,6 +99,17 @@ static int load_by_elf(const struct boot_request *rq, struct ram *ram, u64 *entr
 	return elf_load(&rq->kernel, &elf, 0, ram, rq, e);
 }
 
+/* A multiboot image finds its own name first on its command line, as from a boot loader's menu. */
+static int put_cmdline(const struct boot_request *rq, struct ram *ram, struct err *e)
+{
+	const char *slash = strrchr(rq->kernel.name, '/'), *name = slash ? slash + 1 : rq->kernel.name;
+	cleanup_free char *text = NULL;
+
+	if (asprintf(&text, "%s%s%s", name, *rq->cmdline ? " " : "", rq->cmdline) < 0)
+		return err_set(e, ENOMEM, "no memory for the command line");
+	return boot_cmdline_at(ram, text, BOOT_CMDLINE, BOOT_CMDLINE_MAX, e);
+}
+
 int multiboot_load(const struct boot_request *rq, struct ram *ram, struct boot_entry *out,
 		   struct err *e)
 {
@@ -116,7 +129,7 @@ int multiboot_load(const struct boot_request *rq, struct ram *ram, struct boot_e
 	r = flags & MB_HAS_ADDRS ? load_by_header(rq, hdr, at, ram, &entry, &hi, e)
 				 : load_by_elf(rq, ram, &entry, &hi, e);
 	if (!r)
-		r = boot_cmdline(ram, rq, BOOT_CMDLINE_MAX, e);
+		r = put_cmdline(rq, ram, e);
 	/* Modules right behind the kernel: that is where other loaders put them. */
 	if (!r && blob_is(&rq->initrd))
 		r = boot_initrd(ram, rq, MAX(hi, (u64)BOOT_HIGH), 4 * GiB, true, &initrd, e);
