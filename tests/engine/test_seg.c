@@ -282,7 +282,8 @@ static void verr_and_verw(void **state)
 
 static void arpl_raises_rpl(void **state)
 {
-	struct cpu *c = ((struct bare *)*state)->c;
+	struct bare *b = *state;
+	struct cpu *c = b->c;
 
 	c->r[RAX] = 0x11;
 	c->r[RCX] = 0x03;
@@ -291,6 +292,13 @@ static void arpl_raises_rpl(void **state)
 	assert_true(zf(c));
 	assert_int_equal(RUN(c, 0x63, 0xc8), NO_FAULT);
 	assert_false(zf(c));
+	/* no store when there is nothing to raise */
+	assert_int_equal(TRY(c, seg_load(c, SEG_DS, S_RO)), NO_FAULT);
+	c->r[RDX] = 0x8000;
+	put16(b, 0x8000, 0x13);
+	assert_int_equal(RUN(c, 0x63, 0x0a), NO_FAULT);
+	put16(b, 0x8000, 0x11);
+	assert_int_equal(RUN(c, 0x63, 0x0a), FAULT(EXC_GP, 0));
 }
 
 /* --- far JMP --- */

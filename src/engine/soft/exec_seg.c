@@ -187,8 +187,9 @@ static void exec_arpl(struct cpu *c, const struct insn *in)
 	u16 dst = opd_read(c, in, 0), src = opd_read(c, in, 1);
 	bool less = (dst & 3) < (src & 3);
 
-	/* The destination is written in any case, as a read-modify-write is. */
-	opd_write(c, in, 0, less ? (dst & ~3u) | (src & 3) : dst);
+	/* Left alone, also when it could not be written, if its RPL is high enough. */
+	if (less)
+		opd_write(c, in, 0, (dst & ~3u) | (src & 3));
 	set_zf(c, less);
 }
 
