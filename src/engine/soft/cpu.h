@@ -120,7 +120,7 @@ struct cpu {
 
 	/* Owned by the file named. */
 	struct mmu *mmu;		/* tlb.c */
-	u64 mcg_ctl, mc_ctl[MC_BANKS];	/* msr.c: machine checks never happen */
+	u64 mcg_ctl, mc[4 * MC_BANKS];	/* msr.c: machine checks never happen */
 	int steal_fd;			/* pv.c */
 	u64 steal_seen, steal_asked;	/* ns */
 	_Atomic bool pv_kicked;		/* the next (or present) HLT ends at once: KVM_HC_KICK_CPU */

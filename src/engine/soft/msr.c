@@ -216,17 +216,18 @@ static int rd_mcg_cap(struct cpu *c, u32 msr, u64 *val)
 
 static int rd_mc(struct cpu *c, u32 msr, u64 *val)
 {
-	*val = (msr & 3) == MC_CTL ? c->mc_ctl[(msr - MSR_MC0_CTL) / 4] : 0;
+	*val = c->mc[msr - MSR_MC0_CTL];
 	return 0;
 }
 
-/* Control takes all zeroes or all ones; the others can only be cleared. */
+/* Control takes all zeroes or all ones, status can only be cleared. */
 static int wr_mc(struct cpu *c, u32 msr, u64 val)
 {
-	if ((msr & 3) == MC_CTL)
-		c->mc_ctl[(msr - MSR_MC0_CTL) / 4] = val;
-	else if (val)
+	unsigned kind = (msr - MSR_MC0_CTL) & 3;
+
+	if ((kind == MC_CTL && val && ~val) || (kind == MC_STATUS && val))
 		return -EPERM;
+	c->mc[msr - MSR_MC0_CTL] = val;
 	return 0;
 }
 
@@ -365,7 +366,8 @@ static const struct msr_desc table[] = {
 	{ MSR_MCG_CTL, MSR_MCG_CTL, "MCG_CTL", F_MCA, NULL, NULL, FIELD(mcg_ctl), ALL },
 	/* Fast strings on; no branch trace or precise-event store. */
 	{ MSR_MISC_ENABLE, MSR_MISC_ENABLE, "MISC_ENABLE", F_ALWAYS, NULL, NULL,
-	  FIELD(misc_enable), BIT(0) | BIT(11) | BIT(12) },
+	  FIELD(misc_enable), BIT(0) | BIT(3) | BIT(7) | BIT(11) | BIT(12) | BIT(16) | BIT(18) |
+	  BIT(22) | BIT(23) | BIT(34) },
 	/* Branch stepping and recording are not modelled. */
 	{ MSR_DEBUGCTL, MSR_DEBUGCTL, "DEBUGCTL", F_ALWAYS, NULL, NULL, 0, 0 },
 	{ MSR_LBR_FROM, MSR_LER_TO, "LASTBRANCH", F_ALWAYS, NULL, wr_refuse, 0, 0 },
