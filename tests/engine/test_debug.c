@@ -136,6 +136,20 @@ static void traps_update_dr6_and_are_delivered(void **state)
 	assert_int_equal(c->dr[6] & 0xf, 1);
 }
 
+static void int1_takes_what_mov_ss_held_off_along(void **state)
+{
+	struct bare *b = *state;
+	struct cpu *c = b->c;
+
+	set_idt(b, EXC_DB, S_CODE0, 0x100, 0x8e);
+	c->dr[6] = 0xffff0ff0;
+	c->db_pending = 4;
+	assert_int_equal(RUN(c, 0xf1), NO_FAULT);
+	assert_int_equal(c->rip, 0x100);
+	assert_int_equal(c->dr[6] & 0xf, 4);
+	assert_int_equal(c->db_pending, 0);
+}
+
 static void host_points_are_invisible_to_the_guest(void **state)
 {
 	struct cpu *c = ((struct bare *)*state)->c;
@@ -171,6 +185,7 @@ int main(void)
 		TEST(mov_dr_is_privileged), TEST(nothing_armed_costs_nothing),
 		TEST(instruction_breakpoint_unless_rf), TEST(data_breakpoints_are_traps),
 		TEST(io_breakpoints_need_de), TEST(traps_update_dr6_and_are_delivered),
+		TEST(int1_takes_what_mov_ss_held_off_along),
 		TEST(host_points_are_invisible_to_the_guest),
 	};
 

@@ -672,6 +672,43 @@ static void syscall_and_sysret(void **state)
 	assert_int_equal(RUN(c, 0x0f, 0x05), FAULT(EXC_UD, 0));
 }
 
+static void tf_counts_as_syscall_and_sysret_leave_it(void **state)
+{
+	struct bare *b = *state;
+	struct cpu *c = b->c;
+
+	go_long(b, 3);
+	c->star = (u64)(S_DATA3 - 8) << 48 | (u64)S_CODE0 << 32;
+	c->lstar = 0x1000;
+	c->sfmask = FL_TF;
+	cpu_set_rflags(c, FL_1 | FL_TF);
+	c->step_trap = true;
+	assert_int_equal(RUN(c, 0x0f, 0x05), NO_FAULT);
+	assert_false(c->step_trap);
+	assert_int_equal(c->db_pending, 0);
+	assert_int_equal(RUN(c, 0x48, 0x0f, 0x07), NO_FAULT);
+	assert_int_equal(c->db_pending, 0x4000);
+}
+
+static void gs_base_survives_a_return_to_level_3(void **state)
+{
+	struct bare *b = *state;
+	struct cpu *c = b->c;
+
+	go_long(b, 0);
+	load_seg(c, SEG_GS, S_DATA0, 0, 0xffffffff, A_DATA0, F_32);
+	c->seg[SEG_GS].base = 0xffff800000001000ull;
+	put64(b, STACK0, 0x1234);
+	put64(b, STACK0 + 8, S_CODE64_3);
+	put64(b, STACK0 + 16, FL_1);
+	put64(b, STACK0 + 24, STACK3);
+	put64(b, STACK0 + 32, S_DATA3);
+	assert_int_equal(TRY(c, do_iret(c, 8)), NO_FAULT);
+	assert_int_equal(c->seg[SEG_GS].sel, 0);
+	assert_true(c->seg[SEG_GS].attr & SEG_A_UNUSABLE);
+	assert_true(c->seg[SEG_GS].base == 0xffff800000001000ull);
+}
+
 static void sysenter_and_sysexit(void **state)
 {
 	struct bare *b = *state;
@@ -762,6 +799,7 @@ int main(void)
 		TEST(iret_in_64bit_mode_always_pops_ss_rsp),
 		TEST(iret_to_a_16_bit_stack_leaves_the_upper_half),
 		TEST(stack_accesses_need_canonical_addresses), TEST(syscall_and_sysret),
+		TEST(tf_counts_as_syscall_and_sysret_leave_it), TEST(gs_base_survives_a_return_to_level_3),
 		TEST(sysenter_and_sysexit), TEST(swapgs_exchanges_bases),
 		TEST(les_loads_pointer_and_faults_first), TEST(mov_to_cs_is_undefined),
 	};

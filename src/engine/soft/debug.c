@@ -12,9 +12,6 @@
 #include <string.h>
 
 #define DR6_FIXED	0xffff0ff0ull	/* bits that read 1 */
-#define DR6_BD		0x2000ull
-#define DR6_BS		0x4000ull
-#define DR6_BT		0x8000ull
 #define DR6_WRITABLE	0xe00full
 #define DR7_FIXED	0x400ull
 #define DR7_WRITABLE	0xffff23ffull	/* not 10-12, 14, 15 */

@@ -118,6 +118,9 @@ static void exec_into(struct cpu *c, const struct insn *in)
 
 static void exec_int1(struct cpu *c, const struct insn *in)
 {
+	/* What MOV SS had held off comes with it as one #DB. */
+	c->dr[6] |= c->db_pending;
+	c->db_pending = 0;
 	deliver_soft(c, EXC_DB, INT_ICEBP);
 }
 
@@ -279,6 +282,15 @@ static void jump_to(struct cpu *c, u64 ip)
 	cpu_look(c);
 }
 
+/* TF as SYSCALL and SYSRET leave it counts, not as they found it: no trap on entry when SFMASK clears
+ * TF, and one right behind a SYSRET that sets it, as if SYSCALL had just ended. */
+static void step_by_new_tf(struct cpu *c)
+{
+	c->step_trap = false;
+	if (c->rflags & FL_TF)
+		c->db_pending |= DR6_BS;
+}
+
 static void exec_syscall(struct cpu *c, const struct insn *in)
 {
 	u16 cs = (c->star >> 32) & 0xfffc;
@@ -301,6 +313,7 @@ static void exec_syscall(struct cpu *c, const struct insn *in)
 	seg_set_flat_code(c, cs, 0, cpu_long(c));
 	seg_set_flat_stack(c, cs + 8, 0);
 	cpu_set_rflags(c, flags);
+	step_by_new_tf(c);
 	jump_to(c, target);
 }
 
@@ -327,6 +340,7 @@ static void exec_sysret(struct cpu *c, const struct insn *in)
 	seg_set_flat_code(c, (to64 ? cs + 16 : cs) | 3, 3, to64);
 	seg_set_flat_stack(c, (cs + 8) | 3, 3);
 	cpu_set_rflags(c, flags);
+	step_by_new_tf(c);
 	jump_to(c, target);
 }
 

@@ -290,7 +290,8 @@ static void step(struct cpu *c)
 	/* MOV SS under the shadow of MOV SS casts none: interrupts come at last. */
 	if (shadow == SHADOW_MOVSS && c->shadow == SHADOW_MOVSS)
 		c->shadow = SHADOW_NONE;
-	if (c->step_trap)
+	/* MOV SS traps for no single step: it is not held off, as data breakpoints are, but lost. */
+	if (c->step_trap && c->shadow != SHADOW_MOVSS)
 		c->db_pending |= DR6_BS;
 	c->step_trap = false;
 }

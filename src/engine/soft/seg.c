@@ -276,19 +276,21 @@ void seg_load_tr(struct cpu *c, u16 sel)
 	seg_set(c, SEG_TR, sel, &d);
 }
 
-/* A null selector keeps what WRFSBASE and MSRs put into its base: only segments with a descriptor
- * behind them are looked at. */
+/* Only the selector goes and the segment can no longer be used: base and limit stay, so that GS.base
+ * survives an IRET to level 3 in 64-bit mode. What is null already is not looked at. */
 void seg_drop_inner(struct cpu *c, unsigned cpl)
 {
 	static const u8 data[] = { SEG_ES, SEG_DS, SEG_FS, SEG_GS };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
-		const struct cpu_seg *s = &c->seg[data[i]];
+		struct cpu_seg *s = &c->seg[data[i]];
 		unsigned dpl = (s->attr & SEG_A_DPL) >> SEG_A_DPL_SHIFT;
 		bool conforming = (s->attr & (SEG_A_CODE | SEG_A_EC)) == (SEG_A_CODE | SEG_A_EC);
 
-		if (!(s->attr & SEG_A_UNUSABLE) && !SEL_NULL(s->sel) && !conforming && dpl < cpl)
-			seg_set_null(c, data[i], 0);
+		if (!(s->attr & SEG_A_UNUSABLE) && !SEL_NULL(s->sel) && !conforming && dpl < cpl) {
+			s->sel = 0;
+			s->attr = SEG_A_UNUSABLE;
+		}
 	}
 }
 

@@ -126,6 +126,9 @@ bool ret_check_ss(struct cpu *c, u16 sel, const struct desc *cs, u16 cs_sel, str
 void deliver_soft(struct cpu *c, unsigned vector, enum int_kind kind);
 
 /* --- debug.c --- */
+#define DR6_BD	0x2000ull	/* access to a debug register under DR7.GD */
+#define DR6_BS	0x4000ull	/* single step */
+#define DR6_BT	0x8000ull	/* the T bit of a TSS */
 void debug_watch_io(struct cpu *c, u16 port, unsigned size);
 
 #endif

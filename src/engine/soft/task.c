@@ -271,7 +271,7 @@ void task_switch(struct cpu *c, u16 tss_sel, enum task_reason why, bool has_erro
 		stk_commit(c, &s);
 	}
 	if (t.trap)
-		c->db_pending |= 0x8000;	/* BT */
+		c->db_pending |= DR6_BT;
 	c->step_trap = false;
 	c->shadow = 0;
 	cpu_look(c);
