@@ -6,7 +6,7 @@
  * code TLB shows for it now are those it was made for, and its page's code was not written since.
  *
  * Linking. Direct branches remember their successor. A link holds while no TLB flush came between
- * (cpu->map_gen): without one, the vCPU may go on believing its old translations.
+ * that concerns them (cpu->map_gen): without one, the vCPU may go on believing its old translations.
  *
  * Memory is an arena that is only added to; when it is full, all is forgotten.
  *
@@ -21,6 +21,7 @@
  *
  *	decoding:  set line bit; fence; read bytes	 storing:  store; fence; look at line bit */
 #include "engine/soft/block.h"
+#include "engine/soft/mmu.h"
 #include "engine/soft/native.h"	// native_uop
 #include "engine/soft/operand.h"
 #include "base/trace.h"
@@ -30,8 +31,8 @@
 #include <sys/mman.h>
 
 #define ARENA_SIZE (12 * MiB)
-#define JC_BITS 12
-#define HASH_BITS 13
+#define JC_BITS 15
+#define HASH_BITS 15
 #define BLOCK_INSNS 64
 #define LINE_SHIFT 6
 
@@ -51,7 +52,7 @@ struct block_cache {
 
 static unsigned jump_hash(u64 lin)
 {
-	return (unsigned)(lin ^ lin >> JC_BITS) & ((1u << JC_BITS) - 1);
+	return (unsigned)(lin * 0x9e3779b97f4a7c15ull >> (64 - JC_BITS));
 }
 
 static unsigned block_hash(u64 lin, const u8 *hva)
@@ -409,7 +410,7 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 		u++;
 		b->gen2 = &ps2->cp->gen;
 		b->gen2_seen = ps2->gen;
-		b->map_gen2 = c->map_gen;
+		b->map_gen2 = map_gen_both(c);
 	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct insn *in = &bc->insn[i];
@@ -545,9 +546,13 @@ bool block_second_ok(struct cpu *c, struct block *b)
 	u64 gpa, la = (b->lin | ~PAGE_MASK) + 1;
 	size_t n;
 
-	if (mmu_fetch(c, c->lma64 ? la : (u32)la, &gpa, &n) == b->hva2 &&
-	    atomic_load(b->gen2) == b->gen2_seen) {
-		b->map_gen2 = c->map_gen;
+	unsigned seen;
+
+	la = c->lma64 ? la : (u32)la;
+	if (mmu_fetch(c, la, &gpa, &n) == b->hva2 && atomic_load(b->gen2) == b->gen2_seen) {
+		seen = code_seen_bit(la);
+		c->code_seen[seen / 64] |= BIT(seen % 64);
+		b->map_gen2 = map_gen_both(c);
 		return true;
 	}
 	b->mode_key = ~0ull;		/* found no more; links may still lead here */
@@ -624,8 +629,13 @@ const struct uop *block_link(struct cpu *c, struct chain *ch)
 	/* No link when the arena started anew meanwhile: the block that @ch is part of is gone. */
 	if (u && !(c->dbg_armed & DBG_EXEC) &&
 	    c->blocks->arena + c->blocks->used >= from) {
+		unsigned seen = code_seen_bit(c->blk->lin);
+		u64 i = (c->blk->lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
+
 		ch->b = c->blk;
-		ch->map_gen = c->map_gen;
+		ch->global = !!(c->mmu->info[c->tlb_code - c->tlb[0] ? TLB_USER : TLB_SUPER][i] & XL_G);
+		ch->map_gen = c->map_gen[ch->global];
+		c->code_seen[seen / 64] |= BIT(seen % 64);
 	}
 	return u;
 }

@@ -36,7 +36,8 @@ struct uop {
 /* A link to a successor: good while the mapping and the successor's code are as they were. */
 struct chain {
 	struct block *b;
-	u32 map_gen;
+	u32 map_gen;			/* cpu->map_gen[global] when it was made */
+	u32 global;			/* the successor's page is */
 };
 
 struct block {
@@ -51,7 +52,7 @@ struct block {
 	const u8 *hva2;			/* first byte of the second page; NULL: none */
 	const _Atomic u32 *gen2;
 	u32 gen2_seen;
-	u32 map_gen2;			/* when the second page was last seen to be mapped */
+	u64 map_gen2;			/* both map_gen when the second page was last looked at */
 	struct chain chain[2];
 	struct uop u[];			/* the last one only holds the length in off */
 };
@@ -140,6 +141,11 @@ enum mode_bits {
 #define GOTO(c, u) return (u)->fn(c, u)
 #endif
 #define NEXT(c, u) GOTO(c, (u) + 1)
+
+static inline u64 map_gen_both(const struct cpu *c)
+{
+	return (u64)c->map_gen[0] << 32 | c->map_gen[1];
+}
 
 static inline bool block_fresh(const struct block *b)
 {

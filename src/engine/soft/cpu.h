@@ -57,12 +57,18 @@ enum tlb_set {
 /* Interrupts held off for one instruction. Who sets it calls cpu_look(). */
 enum shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOVSS /* #DB too */ };
 
+#define CODE_SEEN_BITS 8192u
+
 struct cpu {
 	u64 r[REG_N];			/* r[REG_ZERO] stays 0 */
 	u64 rip, next_rip;
 	u32 cc;				/* enum cc */
 	u32 rflags;			/* FL_* without OSZAPC; bit 1 set */
-	u32 map_gen;			/* bumped by every TLB flush (mmu.c): links of blocks rest on it */
+	/* Links of blocks rest on these: [0] changes whenever translations that are not global are
+	 * dropped, [1] when global ones are. INVLPG changes them only when code_seen, a Bloom filter
+	 * of pages that links lead to, says that it may matter. tlb.c */
+	u32 map_gen[2];
+	u64 code_seen[CODE_SEEN_BITS / 64];
 	u8 tlb_set;			/* enum tlb_set of normal data accesses: tlb_data_set() */
 	u8 cpl;
 	u8 mode;			/* code size 2, 4, 8 */
@@ -248,8 +254,13 @@ static inline void cpu_set_shadow(struct cpu *c, enum shadow s)
 	cpu_look(c);
 }
 
+static inline unsigned code_seen_bit(u64 la)
+{
+	return (unsigned)((la >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 51);
+}
+
 /* --- block.c ---
- * Flushes (tlb_flush_*) bump c->map_gen. A page with RAM_PAGE_CODE gets no write tag. */
+ * Flushes (tlb_flush_*) change c->map_gen. A page with RAM_PAGE_CODE gets no write tag. */
 /* A store hit a page with RAM_PAGE_CODE: drop what was decoded there. After the store.
  * May be called from any thread with c NULL through ram_on_code_write(). */
 void block_code_written(struct cpu *c, u64 gpa, unsigned len);

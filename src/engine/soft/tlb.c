@@ -100,6 +100,14 @@ static void l2_flush_all(struct mmu *m)
 	m->asn_next = 1;
 }
 
+/* No link of blocks made so far is to be believed. */
+static void code_maps_changed(struct cpu *c)
+{
+	c->map_gen[0]++;
+	c->map_gen[1]++;
+	memset(c->code_seen, 0, sizeof(c->code_seen));
+}
+
 static unsigned cpu_pcid(const struct cpu *c)
 {
 	return c->cr4 & CR4_PCIDE ? c->cr3 & 0xfff : 0;
@@ -124,7 +132,7 @@ void tlb_switch(struct cpu *c, unsigned pcid, bool keep)
 		c->mmu->asn_of_pcid[pcid] = 0;
 	c->mmu->asn = asn_get(c, pcid);
 	fast_flush_nonglobal(c);
-	c->map_gen++;
+	c->map_gen[0]++;
 }
 
 void tlb_flush_all(struct cpu *c)
@@ -132,7 +140,7 @@ void tlb_flush_all(struct cpu *c)
 	l2_flush_all(c->mmu);
 	c->mmu->asn = asn_get(c, cpu_pcid(c));
 	fast_flush_all(c);
-	c->map_gen++;
+	code_maps_changed(c);
 }
 
 void tlb_flush_nonglobal(struct cpu *c)
@@ -165,15 +173,13 @@ static bool same_large(u64 page, u64 la, u64 xl)
 }
 
 /* Drop what is cached for the page of @la in address space @asn; with @globals, global ones too.
- * The fast level is touched only when @asn is the current one (or for globals). True: there was
- * something. */
-static bool flush_page(struct cpu *c, u64 la, u16 asn, bool globals)
+ * The fast level is touched only when @asn is the current one (or for globals). */
+static void flush_page(struct cpu *c, u64 la, u16 asn, bool globals)
 {
 	struct mmu *m = c->mmu;
 	bool large = bloom_has(m->bloom, la >> 21) || bloom_has(m->bloom_1g, la >> 30);
 	u64 page = la & PAGE_MASK;
-	unsigned s, i, w;
-	bool any = false;
+	unsigned s, i, w, seen = code_seen_bit(la);
 
 	for (i = large ? 0 : (la >> PAGE_SHIFT) % L2_SETS; i < L2_SETS; i++) {
 		for (w = 0; w < L2_WAYS; w++) {
@@ -183,10 +189,8 @@ static bool flush_page(struct cpu *c, u64 la, u16 asn, bool globals)
 			if (!e->xl || !(p == page ||
 					((e->xl & XL_LARGE) && same_large(p, la, e->xl))))
 				continue;
-			if (e->xl & XL_G ? globals : (e->key & 0xfff) == asn) {
+			if (e->xl & XL_G ? globals : (e->key & 0xfff) == asn)
 				e->xl = 0;
-				any = true;
-			}
 		}
 		if (!large)
 			break;
@@ -198,22 +202,21 @@ static bool flush_page(struct cpu *c, u64 la, u16 asn, bool globals)
 			if (xl) {
 				p = entry_page(&c->tlb[s][i]);
 				if ((p == page || ((xl & XL_LARGE) && same_large(p, la, xl))) &&
-				    (xl & XL_G ? globals : asn == m->asn)) {
+				    (xl & XL_G ? globals : asn == m->asn))
 					entry_drop(c, s, i);
-					any = true;
-				}
 			}
 			if (!large)
 				break;
 		}
 	}
-	return any;
+	/* Links to code may rest on translations that are in neither level any more. */
+	if (large || (c->code_seen[seen / 64] & BIT(seen % 64)))
+		code_maps_changed(c);
 }
 
 void tlb_flush_page(struct cpu *c, u64 la)
 {
 	flush_page(c, la, c->mmu->asn, true);
-	c->map_gen++;
 }
 
 void tlb_flush_pcid_page(struct cpu *c, unsigned pcid, u64 la)
@@ -315,8 +318,7 @@ void mmu_page(struct cpu *c, u64 la, enum mmu_acc acc, unsigned set, struct page
 	} else {
 		if (mmu_walk(c, la, acc, set, &xl, &err) < 0) {
 			/* A page fault drops what is cached for its address. */
-			if (flush_page(c, la, m->asn, true))
-				c->map_gen++;
+			flush_page(c, la, m->asn, true);
 			raise_pf(c, la, err);
 		}
 		if (c->cr0 & CR0_PG)

@@ -42,7 +42,7 @@ static inline const struct uop *uop_follow(struct cpu *c, struct chain *ch, u64 
 {
 	struct block *b = ch->b;
 
-	if (likely(b && ch->map_gen == c->map_gen && !uop_look(c) && block_fresh(b))) {
+	if (likely(b && ch->map_gen == c->map_gen[ch->global] && !uop_look(c) && block_fresh(b))) {
 		c->blk = b;
 		c->stats.insns += b->ninsns;
 		return b->u;
