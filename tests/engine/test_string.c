@@ -402,6 +402,64 @@ static void test_left_in_the_middle(void **state)
 	c->step_trap = false;
 }
 
+struct port { unsigned reads, writes; u8 last; };
+
+static u64 port_read(void *dev, struct vcpu *by, u64 off, unsigned len)
+{
+	struct port *p = dev;
+
+	return ++p->reads;
+}
+
+static void port_write(void *dev, struct vcpu *by, u64 off, u64 val, unsigned len)
+{
+	struct port *p = dev;
+
+	p->writes++;
+	p->last = (u8)val;
+}
+
+static void test_ports(void **state)
+{
+	static const struct region_ops ops = { .read = port_read, .write = port_write };
+	static const u8 rep_insb[16] = { 0xf3, 0x6c }, rep_outsb[16] = { 0xf3, 0x6e };
+	struct cpu *c = g.c;
+	struct port port = { 0 };
+	struct err e = { 0 };
+	unsigned turns;
+
+	guest_set_mode(c, 8);
+	g.m->ports = bus_new("ports", 0xffff);
+	assert_non_null(g.m->ports);
+	assert_int_equal(bus_map(g.m->ports, 0x100, 1, &ops, &port, "port", 0, &e), 0);
+	c->r[RDX] = 0x100;
+	c->r[RDI] = BUF_VA + BUF_LEN - 5;
+	c->r[RCX] = 20;
+
+	/* CPL 3: not allowed without IOPL 3 (there is no TSS), whatever the count. */
+	cpu_set_rflags(c, FL_1);
+	assert_int_equal(guest_run(rep_insb, &turns), EXC_GP);
+	assert_int_equal(port.reads, 0);
+	cpu_set_rflags(c, FL_1 | FL_IOPL);
+
+	/* The sixth byte has nowhere to go: it is not read from the port. */
+	assert_int_equal(guest_run(rep_insb, &turns), EXC_PF);
+	assert_int_equal(port.reads, 5);
+	assert_int_equal(c->r[RCX], 15);
+	assert_int_equal(c->r[RDI], BUF_VA + BUF_LEN);
+	assert_int_equal(g.mem[BUF_LEN - 1], 5);
+
+	c->r[RSI] = BUF_VA + BUF_LEN - 1;
+	c->r[RCX] = 3;
+	cpu_set_rflags(c, FL_1 | FL_IOPL | FL_DF);
+	assert_int_equal(guest_run(rep_outsb, &turns), NO_VECTOR);
+	assert_int_equal(port.writes, 3);
+	assert_int_equal(port.last, 3);
+	assert_int_equal(c->r[RSI], BUF_VA + BUF_LEN - 4);
+	bus_free(g.m->ports);
+	g.m->ports = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_scalars),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_left_in_the_middle),
+		cmocka_unit_test(test_ports),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -95,7 +95,9 @@ static size_t str_run(struct str *s, unsigned seg, u64 off, bool write, size_t w
 	size_t n, len = size;
 	u64 la, room;
 
-	if (unlikely(c->step_trap) && want > 1)
+	if (want == 1)
+		return 0;	/* mem_ld() and mem_st() are quicker */
+	if (unlikely(c->step_trap))
 		want = 1;
 	if (!seg_fast(c, seg, off, &la))
 		la = seg_linear(c, seg, off, size, write);
@@ -152,11 +154,14 @@ guest_racy static void copy_each(u8 *to, const u8 *from, size_t n, unsigned size
 #undef COPY
 }
 
+/* The host's REP MOVS and STOS take some time to start: not for a few elements. */
+#define SHORT_RUN 8
+
 static void copy_run(struct str *s, u8 *to, const u8 *from, size_t n)
 {
 	size_t bytes = n * s->size;
 
-	if (s->back || (to > from && to < from + bytes))
+	if (n <= SHORT_RUN || s->back || (to > from && to < from + bytes))
 		copy_each(to, from, n, s->size, s->back);
 	else
 		copy_up(to, from, bytes);
@@ -166,6 +171,12 @@ guest_racy static void fill_run(struct str *s, u8 *to, u64 v, size_t n)
 {
 	if (s->back)
 		to -= (n - 1) * s->size;
+	if (n <= SHORT_RUN) {
+#define FILL(t) for (; n; n--, to += sizeof(t)) *(volatile t *)to = (t)v;
+		STR_TYPES(FILL, s->size)
+#undef FILL
+		return;
+	}
 	switch (s->size) {
 	case 1:
 		__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(v) : "memory");
@@ -189,15 +200,12 @@ guest_racy static size_t scan_run(struct str *s, const u8 *a, const u8 *b, size_
 	ptrdiff_t d = s->back ? -(ptrdiff_t)s->size : (ptrdiff_t)s->size;
 	size_t k = 0;
 
-	/* A NULL @a: *va is compared with each (SCAS). */
 #define SCAN(t) { \
-	t x = a ? 0 : (t)*va, y = 0; \
+	t x, y; \
 	do { \
-		if (a) { \
-			x = *(const volatile t *)a; \
-			a += d; \
-		} \
+		x = *(const volatile t *)a; \
 		y = *(const volatile t *)b; \
+		a += d; \
 		b += d; \
 	} while (++k < n && (x == y) != until_equal); \
 	*va = x; \
@@ -205,6 +213,26 @@ guest_racy static size_t scan_run(struct str *s, const u8 *a, const u8 *b, size_
 }
 	STR_TYPES(SCAN, s->size)
 #undef SCAN
+	return k;
+}
+
+/* The same with one value against each (SCAS). */
+guest_racy static size_t find_run(struct str *s, u64 v, const u8 *b, size_t n, bool until_equal,
+				  u64 *vb)
+{
+	ptrdiff_t d = s->back ? -(ptrdiff_t)s->size : (ptrdiff_t)s->size;
+	size_t k = 0;
+
+#define FIND(t) { \
+	t x = (t)v, y; \
+	do { \
+		y = *(const volatile t *)b; \
+		b += d; \
+	} while (++k < n && (x == y) != until_equal); \
+	*vb = y; \
+}
+	STR_TYPES(FIND, s->size)
+#undef FIND
 	return k;
 }
 
@@ -336,7 +364,7 @@ static void exec_scas(struct cpu *c, const struct insn *in)
 
 		k = str_run(&s, SEG_ES, di, false, s.n, &q);
 		if (k) {
-			k = scan_run(&s, NULL, q, k, in->rep == 0xf2, &a, &b);
+			k = find_run(&s, a, q, k, in->rep == 0xf2, &b);
 		} else {
 			b = mem_ld(c, SEG_ES, di, s.size);
 			k = 1;
