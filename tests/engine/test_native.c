@@ -275,7 +275,8 @@ static bool same_in_32bit(const u8 *bytes, unsigned len)
 	for (unsigned i = 0; i < in.nopd; i++)
 		if (in.opd[i].kind == OPD_GPR)
 			gpr = true;
-		else if (in.opd[i].kind != OPD_IMM && in.opd[i].kind != OPD_MEM && in.opd[i].reg > 7)
+		else if (in.opd[i].kind != OPD_IMM && in.opd[i].kind != OPD_MEM &&
+			 in.opd[i].reg > 7)
 			return false;
 	/* VEX.W makes integers wide, also in memory, and the lengths of PCMPESTRx. */
 	gpr |= strchr(in.desc->operands, 'E') || in.op == OP_VPCMPESTRI || in.op == OP_VPCMPESTRM;

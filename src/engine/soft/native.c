@@ -19,16 +19,16 @@
 #include "engine/soft/stub.h"
 #include "engine/soft/uop/uop.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <xmmintrin.h>
 
-#define CODE_SIZE (256 * KiB)
+/* Untouched pages cost nothing. */
+#define CODE_SIZE (2 * MiB)
 #define L1_BITS 11
 #define L1_SIZE (1u << L1_BITS)
-#define STUBS_MAX 1024u
-#define HASH_SIZE 2048u
+#define STUBS_MAX 8192u
+#define HASH_SIZE 16384u
 #define SCRATCH_SIZE (1 * KiB)	/* the end of the code buffer is for stubs of one use */
 
 struct native_state {
@@ -49,12 +49,12 @@ struct native_state {
 
 int native_init(struct cpu *c, struct err *e)
 {
-	struct native_state *n = aligned_alloc(64, (sizeof(*n) + 63) & ~63ull);
+	struct native_state *n = mmap(NULL, sizeof(*n), PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int rc;
 
-	if (!n)
-		return err_set(e, ENOMEM, "out of memory for native stubs");
-	memset(n, 0, sizeof(*n));
+	if (n == MAP_FAILED)
+		return err_errno(e, "memory for native stubs");
 	c->native = n;
 	rc = codebuf_new(&n->code, CODE_SIZE, e);
 	if (rc < 0) {
@@ -76,7 +76,7 @@ void native_free(struct cpu *c)
 	if (!c->native)
 		return;
 	codebuf_free(&c->native->code);
-	free(c->native);
+	munmap(c->native, sizeof(*c->native));
 	c->native = NULL;
 }
 

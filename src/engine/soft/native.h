@@ -42,9 +42,9 @@ void xsave_set(struct cpu *c, const u8 in[CPU_XSAVE_SIZE]);
 void native_set_ferr(struct cpu *c, struct irq_line ferr);
 void native_set_ignne(struct cpu *c, bool asserted);
 
-/* When a block is built: is there room for the stubs of @n more instructions? If not, all blocks are
- * to be dropped, then all stubs. native_uop() gives a generic uop, whose u->in is set, its quick form
- * for an A_NATIVE instruction. */
+/* When a block is built: is there room for the stubs of @n more instructions? If not, all blocks
+ * are to be dropped, then all stubs. native_uop() gives a generic uop, whose u->in is set, its
+ * quick form for an A_NATIVE instruction. */
 bool native_room(struct cpu *c, unsigned n);
 void native_flush(struct cpu *c);
 struct uop;
