@@ -109,6 +109,8 @@ fuzz: $(FUZZ) $(B)/tests/diff/test_diff		## run all fuzzers, FUZZ_SECONDS each (
 	fuzz/run
 layers:			## every #include that points up or sideways
 	@tests/layers
+tour:			## the lite machine in reading order, as a book
+	@tools/tour
 compdb: clean		## compile_commands.json
 	bear -- $(MAKE) penta units
 install: penta		## to $(DESTDIR)$(PREFIX)
