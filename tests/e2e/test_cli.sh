@@ -33,7 +33,7 @@ refuse 2 'did you mean --kernel' run --kernl x
 refuse 2 'did you mean --memory' run --mem 512M --kernel x
 refuse 2 'no option --wibble' run --wibble
 refuse 2 'needs a value' run --kernel
-refuse 2 'takes no value' run --debug-exit=3 --kernel x
+refuse 2 'takes no value' run --stats=3 --kernel x
 refuse 2 'given twice' run --kernel a --kernel b
 refuse 2 'no option' run vmlinuz
 refuse 2 'nothing to boot' run
