@@ -2,6 +2,7 @@
 /* Model-specific and control registers: which there are, what they keep, what faults; the PV clock. */
 #include "engine/softcpu.h"
 #include "engine/soft/pv.h"
+#include "engine/soft/soft.h"
 #include <errno.h>
 
 static int rd(struct cpu *c, u32 msr)
@@ -163,6 +164,16 @@ static void test_tsc(void **state)
 	assert_int_equal(get(s.c, MSR_TSC), t);
 	assert_int_equal(msr_write(s.c, MSR_TSC, 0), 0);
 	assert_int_equal(get(s.c, MSR_TSC), 0);
+	/* The deadline timer's view of it, also after another state was set (reset does that). */
+	assert_int_equal(clock_tsc(s.c->m->clock) + s.c->v->tsc_offset, 0);
+	assert_int_equal(msr_write(s.c, MSR_TSC_ADJUST, 12345), 0);
+	assert_int_equal(clock_tsc(s.c->m->clock) + s.c->v->tsc_offset, get(s.c, MSR_TSC));
+	struct cpu_state *st = malloc(sizeof(*st));
+	soft_save(s.c, st);
+	st->tsc_offset -= 777;
+	soft_load(s.c, st);
+	assert_int_equal(clock_tsc(s.c->m->clock) + s.c->v->tsc_offset, get(s.c, MSR_TSC));
+	free(st);
 	softcpu_close(&s);
 }
 

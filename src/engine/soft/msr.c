@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/pv.h"
+#include "engine/soft/soft.h"	// soft_tsc_publish
 #include "vm/cpuid.h"
 #include <errno.h>
 
@@ -98,6 +99,9 @@ static void tsc_move(struct cpu *c, u64 delta)
 {
 	c->tsc_offset += delta;
 	c->tsc_adjust += delta;
+	machine_lock(c->m);
+	soft_tsc_publish(c);
+	machine_unlock(c->m);
 	pv_tsc_moved(c);
 }
 

@@ -206,6 +206,17 @@ void soft_save(struct cpu *c, struct cpu_state *s)
 	s->event_error = c->event.error;
 }
 
+/* The APIC's deadline timer counts in the guest's TSC. Lock held, or the vCPU's state is being set
+ * (see above). */
+void soft_tsc_publish(struct cpu *c)
+{
+	struct vcpu *v = c->v;
+
+	if (atomic_exchange(&v->tsc_offset, c->tsc_offset) != c->tsc_offset &&
+	    v->intc_ops && v->intc_ops->tsc_changed)
+		v->intc_ops->tsc_changed(v->intc);
+}
+
 void soft_load(struct cpu *c, const struct cpu_state *s)
 {
 	struct vcpu *v = c->v;
@@ -225,6 +236,7 @@ void soft_load(struct cpu *c, const struct cpu_state *s)
 	c->irq_maybe = true;
 	if (v->intc_ops && v->intc_ops->set_tpr)
 		v->intc_ops->set_tpr(v->intc, s->cr8 & 15);
+	soft_tsc_publish(c);
 
 	xsave_set(c, s->xsave);
 	c->a20_mask = c->m->a20 ? UINT64_MAX : ~BIT(20);

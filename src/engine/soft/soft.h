@@ -16,6 +16,8 @@ void soft_cpu_free(struct cpu *c);
 /* Between the engine's form of the state and the neutral one. No lock is taken. */
 void soft_save(struct cpu *c, struct cpu_state *s);
 void soft_load(struct cpu *c, const struct cpu_state *s);
+/* c->tsc_offset is new: tell the vCPU's interrupt controller. */
+void soft_tsc_publish(struct cpu *c);
 
 enum vcpu_exit run_vcpu(struct cpu *c);
 /* One instruction by itself, or the delivery of its fault. For fallback.c. */
