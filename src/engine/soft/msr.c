@@ -86,6 +86,19 @@ static int wr_u32(struct cpu *c, u32 msr, u64 val)
 	return 0;
 }
 
+/* Not AMD's, but guests of KVM find it whatever the vendor: switches that do nothing here (fast
+ * strings, thermal control, SpeedStep, MONITOR, CPUID limit, xTPR, XD off), and what is absent. */
+#define MISC_SWITCHES (BIT(0) | BIT(3) | BIT(16) | BIT(18) | BIT(22) | BIT(23) | BIT(34))
+#define MISC_READ_ONLY (BIT(7) /* no counters */ | BIT(11) /* no BTS */ | BIT(12) /* no PEBS */)
+
+static int wr_misc_enable(struct cpu *c, u32 msr, u64 val)
+{
+	if (val & ~(MISC_SWITCHES | MISC_READ_ONLY))
+		return -EPERM;
+	c->misc_enable = (val & MISC_SWITCHES) | (c->misc_enable & MISC_READ_ONLY);
+	return 0;
+}
+
 /* --- time --- */
 
 static int rd_tsc(struct cpu *c, u32 msr, u64 *val)
@@ -368,10 +381,8 @@ static const struct msr_desc table[] = {
 	{ MSR_MCG_CAP, MSR_MCG_CAP, "MCG_CAP", F_MCA, rd_mcg_cap, wr_refuse, 0, 0 },
 	{ MSR_MCG_STATUS, MSR_MCG_STATUS, "MCG_STATUS", F_MCA, NULL, NULL, 0, 0 },
 	{ MSR_MCG_CTL, MSR_MCG_CTL, "MCG_CTL", F_MCA, NULL, NULL, FIELD(mcg_ctl), ALL },
-	/* Fast strings on; no branch trace or precise-event store. */
-	{ MSR_MISC_ENABLE, MSR_MISC_ENABLE, "MISC_ENABLE", F_ALWAYS, NULL, NULL,
-	  FIELD(misc_enable), BIT(0) | BIT(3) | BIT(7) | BIT(11) | BIT(12) | BIT(16) | BIT(18) |
-	  BIT(22) | BIT(23) | BIT(34) },
+	{ MSR_MISC_ENABLE, MSR_MISC_ENABLE, "MISC_ENABLE", F_ALWAYS, NULL, wr_misc_enable,
+	  FIELD(misc_enable), 0 },
 	/* Branch stepping and recording are not modelled. */
 	{ MSR_DEBUGCTL, MSR_DEBUGCTL, "DEBUGCTL", F_ALWAYS, NULL, NULL, 0, 0 },
 	{ MSR_LBR_FROM, MSR_LER_TO, "LASTBRANCH", F_ALWAYS, NULL, wr_refuse, 0, 0 },
