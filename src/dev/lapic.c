@@ -330,6 +330,8 @@ static u32 timer_current(const struct lapic *l)
 	return l->timer_initial - (u32)(elapsed >> timer_shift(l));
 }
 
+static void timer_fire(void *ctx);
+
 static void timer_arm(struct lapic *l)
 {
 	u64 now = clock_now(l->v->m->clock), period = timer_period_ns(l), due;
@@ -342,8 +344,14 @@ static void timer_arm(struct lapic *l)
 			return;
 		}
 		delta = (s64)(l->tsc_deadline - clock_tsc(l->v->m->clock) - l->v->tsc_offset);
+		/* A deadline in the past fires by the WRMSR itself, not when the loop gets to it. */
+		if (delta <= 0) {
+			vm_timer_del(&l->timer);
+			timer_fire(l);
+			return;
+		}
 		/* One ns more: the guest must not find its TSC before the deadline. */
-		due = delta <= 0 ? now : now + 1 + clock_ns_of_tsc(l->v->m->clock, delta);
+		due = now + 1 + clock_ns_of_tsc(l->v->m->clock, delta);
 		if (due < now)
 			due = UINT64_MAX - 1;
 		vm_timer_set(&l->timer, due);
