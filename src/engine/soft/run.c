@@ -10,11 +10,11 @@
 #include "base/trace.h"
 #include "engine/soft/block.h"
 #include "engine/soft/operand.h"
+#include "engine/soft/seg.h"	// cpu_is_amd()
 #include "engine/soft/soft.h"
 #include <stdlib.h>
 #include <string.h>
 
-#define DR6_BS (1u << 14)
 #define AP_VECTOR_SHIFT 12	/* SIPI vector to address */
 
 DEFINE_TRACE(cpu_insn, "cpu.insn");
@@ -347,8 +347,9 @@ static enum vcpu_exit loop(struct cpu *c)
 				wait_idle(c);
 			continue;
 		}
-		if (unlikely(c->dbg_armed & DBG_EXEC) && c->shadow != SHADOW_MOVSS &&
-		    debug_entry(c))
+		/* MOV SS holds instruction breakpoints off on Intel, not on AMD. */
+		if (unlikely(c->dbg_armed & DBG_EXEC) &&
+		    (c->shadow != SHADOW_MOVSS || cpu_is_amd(c)) && debug_entry(c))
 			return VCPU_EXIT_DEBUG;
 		if (unlikely(must_step(c)))
 			step(c);
