@@ -41,8 +41,8 @@ static size_t place(size_t len)
 
 static void damage(struct kernels *k)
 {
-	static const u64 nasty[] = { 0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
-				     0xfffff000, 0xffffffff, 0x100000000, INT64_MAX, UINT64_MAX,
+	static const u64 nasty[] = { 0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x10000, 0x7fffffff,
+				     0x80000000, 0xfffff000, 0xffffffff, 0x100000000, INT64_MAX, UINT64_MAX,
 				     UINT64_MAX - 0xfff, 0x90000, 0x9f000, 0xfffff, 64 * MiB };
 
 	for (unsigned n = (unsigned)(rnd() % 6); n; n--) {

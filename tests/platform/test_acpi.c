@@ -193,9 +193,11 @@ static void test_acpica(void **state)
 	assert_non_null(mkdtemp(d.dir));
 	walk(buf, len, rsdp, dump_table, &d);
 	/* Disassemble all, compile the DSDT again: no error and no warning in either. */
-	snprintf(cmd, sizeof(cmd), "cd %s && for f in *.dat; do iasl -d $f || exit 1; done >log 2>&1"
-		 " && ! grep -iE 'error|warning|invalid|checksum' log"
-		 " && iasl -we DSDT.dsl >log 2>&1 && grep '0 Errors, 0 Warnings' log >/dev/null", d.dir);
+	snprintf(cmd, sizeof(cmd), "cd %s && "
+		 "for f in *.dat; do iasl -d $f || exit 1; done >log 2>&1 && "
+		 "! grep -iE 'error|warning|invalid|checksum' log && "
+		 "iasl -we DSDT.dsl >log 2>&1 && grep '0 Errors, 0 Warnings' log >/dev/null",
+		 d.dir);
 	if (system(cmd)) {
 		snprintf(cmd, sizeof(cmd), "cat %s/log >&2", d.dir);
 		if (system(cmd))

@@ -107,7 +107,8 @@ static void test_damaged_payloads(void **state)
 
 		assert_string_equal(unpack_kind(packed, n), kernel_packings[i]);
 		for (size_t cut = 16; cut < n - 64; cut += n / 23 + 1)
-			assert_int_equal(unpack(packed, cut, out, x.k.vmlinux_len, "k", &e), -EINVAL);
+			assert_int_equal(unpack(packed, cut, out, x.k.vmlinux_len, "k", &e),
+					 -EINVAL);
 		assert_int_equal(unpack(packed, n, out, x.k.vmlinux_len + 1, "k", &e), -EINVAL);
 		assert_int_equal(unpack(packed, n, out, x.k.vmlinux_len / 2, "k", &e) == 0, false);
 		for (size_t at = 8; at < n; at += n / 41 + 1) {
@@ -474,11 +475,13 @@ static void test_firmware(void **state)
 	assert_int_equal(boot_load(&x.rq, x.ram, &x.entry, &x.e), 0);
 	assert_int_equal(x.entry.mode, BOOT_MODE_RESET);
 	assert_memory_equal(ram_view(x.ram, 4 * GiB - 256 * KiB, 256 * KiB), rom, 256 * KiB);
-	assert_memory_equal(ram_view(x.ram, MiB - 128 * KiB, 128 * KiB), rom + 128 * KiB, 128 * KiB);
+	assert_memory_equal(ram_view(x.ram, MiB - 128 * KiB, 128 * KiB), rom + 128 * KiB,
+			    128 * KiB);
 	/* Again, as after a reset: the low copy is fresh, the ROM has not gone. */
 	assert_true(ram_write(x.ram, 0xfff00, "dirt", 4));
 	assert_int_equal(boot_load(&x.rq, x.ram, &x.entry, &x.e), 0);
-	assert_memory_equal(ram_view(x.ram, MiB - 128 * KiB, 128 * KiB), rom + 128 * KiB, 128 * KiB);
+	assert_memory_equal(ram_view(x.ram, MiB - 128 * KiB, 128 * KiB), rom + 128 * KiB,
+			    128 * KiB);
 	cpu_state_reset(&s);
 	boot_enter(&x.entry, &s);
 	assert_int_equal(s.rip, 0xfff0);

@@ -84,17 +84,19 @@ static int set_registers(struct vm *v)
 					  .present = 1, .s = 1, .l = 1, .g = 1 };
 	const struct kvm_segment data = { .base = 0, .limit = ~0u, .selector = SEL_DATA, .type = 3,
 					  .present = 1, .s = 1, .db = 1, .g = 1 };
-	struct { struct kvm_msrs h; struct kvm_msr_entry e[3]; } msrs = {
-		.h = { .nmsrs = 3 },
-		.e = { { .index = MSR_STAR, .data = (u64)SEL_CODE << 32 | (u64)SEL_USER32 << 48 },
-		       { .index = MSR_LSTAR, .data = G_LSTAR },
-		       { .index = MSR_SFMASK, .data = FL_IF } },
+	const struct kvm_msr_entry entries[] = {
+		{ .index = MSR_STAR, .data = (u64)SEL_CODE << 32 | (u64)SEL_USER32 << 48 },
+		{ .index = MSR_LSTAR, .data = G_LSTAR },
+		{ .index = MSR_SFMASK, .data = FL_IF },
 	};
+	struct kvm_msrs *msrs cleanup_free = calloc(1, sizeof(*msrs) + sizeof(entries));
 	struct kvm_regs regs = { .rip = G_CODE, .rsp = G_STACK, .rflags = FL_1 };
 	struct kvm_sregs s;
 
-	if (ioctl(v->cpu, KVM_GET_SREGS, &s))
+	if (!msrs || ioctl(v->cpu, KVM_GET_SREGS, &s))
 		return -errno;
+	msrs->nmsrs = ARRAY_SIZE(entries);
+	memcpy(msrs->entries, entries, sizeof(entries));
 	s.cs = code;
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	s.tr = (struct kvm_segment){ .limit = 0x67, .selector = SEL_TSS, .type = 11, .present = 1 };
@@ -106,7 +108,7 @@ static int set_registers(struct vm *v)
 	s.cr4 = CR4_PAE;
 	s.efer = EFER_LME | EFER_LMA | EFER_SCE;
 	if (ioctl(v->cpu, KVM_SET_SREGS, &s) || ioctl(v->cpu, KVM_SET_REGS, &regs) ||
-	    ioctl(v->cpu, KVM_SET_MSRS, &msrs) != 3)
+	    ioctl(v->cpu, KVM_SET_MSRS, msrs) != (int)ARRAY_SIZE(entries))
 		return errno ? -errno : -EINVAL;
 	return 0;
 }

@@ -24,8 +24,10 @@ struct option {
 	const char *help;	/* '\n' breaks lines */
 	bool optional_arg;	/* the value may be left out */
 	bool repeat;		/* may be given several times */
-	bool required;
 };
+/* A table's entry; the flags follow as designated initializers. */
+#define OPTION(nm, ar, vals, text, ...) \
+	{ .name = nm, .arg = ar, .values = vals, .help = text, ##__VA_ARGS__ }
 
 /* What was given: for each option of the table its values in order. A switch has the value "". */
 struct args {
@@ -36,9 +38,9 @@ struct args {
 struct verb {
 	const char *name, *summary;
 	const char *usage;		/* behind "penta NAME" */
-	const struct option *options;	/* OPT enumerators of the verb's file index it */
+	const struct option *options;	/* indexed by the verb's own enum */
 	const char *text;		/* more for --help: examples, exit status */
-	const char *positional;		/* completion of words that are no options; NULL: none taken */
+	const char *positional;		/* completion of other words; NULL: none are taken */
 	int (*run)(const struct args *a, int npos, char **pos);
 	bool hidden;
 };

@@ -13,10 +13,11 @@ static void put_verb(const struct verb *v)
 		if (!o->values)
 			continue;
 		if (!strcmp(o->values, "@file"))
-			printf("\t\t--%s) compopt -o filenames; COMPREPLY=($(compgen -f -- \"$cur\"));"
-			       " return ;;\n", o->name);
+			printf("\t\t--%s) compopt -o filenames;"
+			       " COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o->name);
 		else
-			printf("\t\t--%s) COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
+			printf("\t\t--%s)"
+			       " COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
 			       o->name, o->values);
 	}
 	printf("\t\tesac\n\t\twords=\"");

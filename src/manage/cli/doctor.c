@@ -7,16 +7,17 @@
 enum opt { OPT_JSON, OPT_FRESH, OPT_N };
 
 static const struct option options[OPT_N + 1] = {
-	[OPT_JSON] = { "json", NULL, NULL, "the same for programs" },
-	[OPT_FRESH] = { "fresh", NULL, NULL, "test /dev/kvm anew (its verdict is kept until the host "
-			"reboots)" },
+	[OPT_JSON] = OPTION("json", NULL, NULL, "the same for programs"),
+	[OPT_FRESH] = OPTION("fresh", NULL, NULL,
+		"test /dev/kvm anew (its verdict is kept until the host\nreboots)"),
 };
 
 static const char text[] =
 	"Examples:\n"
 	"  penta doctor\n"
 	"  penta doctor --json | jq -r '.findings[] | select(.id == \"kvm\") | .text'\n"
-	"\nExit status: 0, also when something is missing: no finding keeps machines from running.\n";
+	"\nExit status: 0, also when something is missing: no finding keeps machines from\n"
+	"running.\n";
 
 /* Platforms, and the engine that `--engine auto` takes for each. */
 struct choice { const char *platform, *engine; char why[128]; };

@@ -19,8 +19,8 @@
 enum run_exit { EXIT_CRASHED = 3, EXIT_LEFT = 4, EXIT_SIGNAL = 128 };
 
 enum opt {
-	OPT_KERNEL, OPT_INITRD, OPT_APPEND, OPT_FIRMWARE, OPT_BOOT, OPT_MEMORY, OPT_CPUS, OPT_ENGINE,
-	OPT_MACHINE, OPT_CPU, OPT_SERIAL, OPT_ON_CRASH, OPT_GDB, OPT_TRACE,
+	OPT_KERNEL, OPT_INITRD, OPT_APPEND, OPT_FIRMWARE, OPT_BOOT, OPT_MEMORY, OPT_CPUS,
+	OPT_ENGINE, OPT_MACHINE, OPT_CPU, OPT_SERIAL, OPT_ON_CRASH, OPT_GDB, OPT_TRACE,
 	OPT_TRACE_FILE, OPT_STATS, OPT_N
 };
 
@@ -30,35 +30,45 @@ enum opt {
 #define BOOTS "auto direct bzimage64 bzimage32 elf pvh multiboot"	/* as enum boot_how */
 
 static const struct option options[OPT_N + 1] = {
-	[OPT_KERNEL] = { "kernel", "FILE", "@file", "what to boot: bzImage, vmlinux, or an ELF file "
-			 "with a PVH\nor multiboot entry" },
-	[OPT_INITRD] = { "initrd", "FILE", "@file", "initial RAM disk, or a multiboot module" },
-	[OPT_APPEND] = { "append", "TEXT", NULL, "the kernel's command line" },
-	[OPT_FIRMWARE] = { "firmware", "FILE", "@file", "a ROM that ends at 4 GiB, in place of a "
-			   "kernel" },
-	[OPT_BOOT] = { "boot", "HOW", BOOTS, "how to enter the kernel: auto (default), direct\n"
-		       "(unpack the vmlinux here), bzimage64 or bzimage32\n(it unpacks itself), elf, "
-		       "pvh, multiboot" },
-	[OPT_MEMORY] = { "memory", "SIZE", "256M 512M 1G 2G 4G", "RAM, 2M to 1T (default 512M); a "
-			 "bare number is MiB" },
-	[OPT_CPUS] = { "cpus", "N", "1 2 4", "processors, 1 to 64 (default 1)" },
-	[OPT_ENGINE] = { "engine", "NAME", ENGINES, "who executes the guest: auto (default: the "
-			 "best this\nhost has), soft (needs nothing), kvm (/dev/kvm)" },
-	[OPT_MACHINE] = { "machine", "NAME", MACHINES, "what the guest sees: lite (default)" },
-	[OPT_CPU] = { "cpu", "MODEL", "base v2 v3 max", "processor model: base, v2, v3 (the x86-64 "
-		      "levels), max\n(all that this host has and the engine knows; default)" },
-	[OPT_SERIAL] = { "serial", "WHERE", "terminal none pty file: unix:", "the serial port: "
-			 "terminal (default), none, pty,\nfile:PATH, unix:PATH (a socket); a second one "
-			 "is COM2", .repeat = true },
-	[OPT_ON_CRASH] = { "on-crash", "ACTION", ON_CRASH, "after a triple fault: exit (default), "
-			   "reset, pause" },
-	[OPT_GDB] = { "gdb", "ADDRESS", NULL, "wait for gdb at [ADDRESS:]PORT or unix:PATH (default"
-		      "\n127.0.0.1:1234); it starts the guest", .optional_arg = true },
-	[OPT_TRACE] = { "trace", "PATTERNS", "list", "print these events: 'cpu.*,apic.eoi'; `list` "
-			"lists" },
-	[OPT_TRACE_FILE] = { "trace-file", "FILE", "@file", "where traces go (default: standard "
-			     "error)" },
-	[OPT_STATS] = { "stats", NULL, NULL, "print the engine's counters at the end" },
+	[OPT_KERNEL] = OPTION("kernel", "FILE", "@file",
+		"what to boot: bzImage, vmlinux, or an ELF file with a PVH\n"
+		"or multiboot entry"),
+	[OPT_INITRD] = OPTION("initrd", "FILE", "@file",
+		"initial RAM disk, or a multiboot module"),
+	[OPT_APPEND] = OPTION("append", "TEXT", NULL,
+		"the kernel's command line"),
+	[OPT_FIRMWARE] = OPTION("firmware", "FILE", "@file",
+		"a ROM that ends at 4 GiB, in place of a kernel"),
+	[OPT_BOOT] = OPTION("boot", "HOW", BOOTS,
+		"how to enter the kernel: auto (default), direct\n"
+		"(unpack the vmlinux here), bzimage64 or bzimage32\n"
+		"(it unpacks itself), elf, pvh, multiboot"),
+	[OPT_MEMORY] = OPTION("memory", "SIZE", "256M 512M 1G 2G 4G",
+		"RAM, 2M to 1T (default 512M); a bare number is MiB"),
+	[OPT_CPUS] = OPTION("cpus", "N", "1 2 4",
+		"processors, 1 to 64 (default 1)"),
+	[OPT_ENGINE] = OPTION("engine", "NAME", ENGINES,
+		"who executes the guest: auto (default: the best this\n"
+		"host has), soft (needs nothing), kvm (/dev/kvm)"),
+	[OPT_MACHINE] = OPTION("machine", "NAME", MACHINES,
+		"what the guest sees: lite (default)"),
+	[OPT_CPU] = OPTION("cpu", "MODEL", "base v2 v3 max",
+		"processor model: base, v2, v3 (the x86-64 levels), max\n"
+		"(all that this host has and the engine knows; default)"),
+	[OPT_SERIAL] = OPTION("serial", "WHERE", "terminal none pty file: unix:",
+		"the serial port: terminal (default), none, pty,\n"
+		"file:PATH, unix:PATH (a socket); a second one is COM2", .repeat = true),
+	[OPT_ON_CRASH] = OPTION("on-crash", "ACTION", ON_CRASH,
+		"after a triple fault: exit (default), reset, pause"),
+	[OPT_GDB] = OPTION("gdb", "ADDRESS", NULL,
+		"wait for gdb at [ADDRESS:]PORT or unix:PATH (default\n"
+		"127.0.0.1:1234); it starts the guest", .optional_arg = true),
+	[OPT_TRACE] = OPTION("trace", "PATTERNS", "list",
+		"print these events: 'cpu.*,apic.eoi'; `list` lists"),
+	[OPT_TRACE_FILE] = OPTION("trace-file", "FILE", "@file",
+		"where traces go (default: standard error)"),
+	[OPT_STATS] = OPTION("stats", NULL, NULL,
+		"print the engine's counters at the end"),
 };
 
 static const char text[] =
@@ -69,7 +79,7 @@ static const char text[] =
 	"  Ctrl-A Ctrl-A  send one Ctrl-A\n"
 	"\nExamples:\n"
 	"  penta run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
-	"  penta run --kernel vmlinuz --initrd i --cpus 4 --memory 2G --append 'console=ttyS0 quiet'\n"
+	"  penta run --kernel vmlinuz --initrd i --cpus 4 --memory 2G --append 'console=ttyS0'\n"
 	"  penta run --kernel vmlinux --gdb 9000 &  gdb vmlinux -ex 'target remote :9000'\n"
 	"  penta run --kernel test.flat --serial file:log    a kvm-unit-tests guest\n"
 	"  penta run --firmware rom.bin --serial none --trace 'debugcon.*'\n"
@@ -104,8 +114,8 @@ static int pick_engine(struct run *r, const char *name, struct err *e)
 		r->cfg.machine.engine = &engine_soft;
 		return 0;
 	case 2:
-		return err_set(e, ENOTSUP, "--engine kvm: this version has no kvm engine yet; use "
-			       "--engine soft, which needs no /dev/kvm");
+		return err_set(e, ENOTSUP, "--engine kvm: this version has no kvm engine yet; "
+			       "use --engine soft, which needs no /dev/kvm");
 	default:
 		return -EINVAL;
 	}
@@ -126,8 +136,8 @@ static int configure(struct run *r, const struct args *a, struct err *e)
 			       "run: nothing to boot; give --kernel FILE (`penta run --help` has "
 			       "examples)");
 	if (args_get(a, OPT_FIRMWARE) && (args_get(a, OPT_INITRD) || append || boot))
-		return err_set(e, EINVAL, "run: --initrd, --append and --boot go with --kernel, not "
-			       "with --firmware");
+		return err_set(e, EINVAL, "run: --initrd, --append and --boot go with --kernel, "
+			       "not with --firmware");
 	if (cli_size(memory ? memory : "512M", "--memory", &m->ram_size, e))
 		return -EINVAL;
 	if (m->ram_size < 2 * MiB || m->ram_size > 1024 * GiB)
@@ -413,6 +423,7 @@ static int run(const struct args *a, int npos, char **pos)
 }
 
 const struct verb verb_run = {
-	.name = "run", .summary = "boot a kernel on this terminal", .usage = "--kernel FILE [OPTION]...",
+	.name = "run", .summary = "boot a kernel on this terminal",
+	.usage = "--kernel FILE [OPTION]...",
 	.options = options, .text = text, .run = run,
 };

@@ -4,7 +4,8 @@
  *
  *	bzImage		the vmlinux inside, unpacked here and entered at its own entry;
  *			or the image as it is, at its 64-bit or 32-bit entry	bzimage.c
- *	ELF		Linux' 64-bit entry (vmlinux), PVH (note 18), multiboot	elf.c pvh.c multiboot.c
+ *	ELF		Linux' 64-bit entry (vmlinux)				elf.c linux.c
+ *			PVH entry (note 18); multiboot				pvh.c multiboot.c
  *	firmware	a ROM that ends at 4 GiB				firmware.c
  *
  * Guest-physical memory while booting (LINUX: Documentation/arch/x86/boot.rst leaves the choice):

@@ -22,8 +22,9 @@ static u64 descriptor(u32 base, u32 limit, u16 attr)
 	       (u64)(base >> 24) << 56;
 }
 
-#define ATTR_CODE32 (SEG_A_P | SEG_A_S | SEG_A_CODE | SEG_A_RW | SEG_A_ACCESSED | SEG_A_DB | SEG_A_G)
-#define ATTR_CODE64 (SEG_A_P | SEG_A_S | SEG_A_CODE | SEG_A_RW | SEG_A_ACCESSED | SEG_A_L | SEG_A_G)
+#define ATTR_CODE (SEG_A_P | SEG_A_S | SEG_A_CODE | SEG_A_RW | SEG_A_ACCESSED | SEG_A_G)
+#define ATTR_CODE32 (ATTR_CODE | SEG_A_DB)
+#define ATTR_CODE64 (ATTR_CODE | SEG_A_L)
 #define ATTR_DATA (SEG_A_P | SEG_A_S | SEG_A_RW | SEG_A_ACCESSED | SEG_A_DB | SEG_A_G)
 #define ATTR_TSS (SEG_A_P | 0xb)	/* busy 32-bit (or 64-bit) TSS */
 

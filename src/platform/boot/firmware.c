@@ -26,7 +26,7 @@ int firmware_load(const struct boot_request *rq, struct ram *ram, struct boot_en
 	if (!rom)
 		return err_set(e, ENOMEM, "%s: out of memory", b->name);
 	r = blob_read(b, 0, rom + (padded - b->len), b->len, e);
-	/* Pieces of memory are fixed once the machine runs: after a reset the ROM is still there. */
+	/* Pieces of memory are fixed once the machine runs: after a reset it is still there. */
 	if (!r && !ram_find(ram, RAM_HIGH_BASE - 1))
 		r = ram_add_rom(ram, RAM_HIGH_BASE - padded, rom, padded, e);
 	if (r)

@@ -102,7 +102,8 @@ static int load_by_elf(const struct boot_request *rq, struct ram *ram, u64 *entr
 /* A multiboot image finds its own name first on its command line, as from a boot loader's menu. */
 static int put_cmdline(const struct boot_request *rq, struct ram *ram, struct err *e)
 {
-	const char *slash = strrchr(rq->kernel.name, '/'), *name = slash ? slash + 1 : rq->kernel.name;
+	const char *slash = strrchr(rq->kernel.name, '/');
+	const char *name = slash ? slash + 1 : rq->kernel.name;
 	cleanup_free char *text = NULL;
 
 	if (asprintf(&text, "%s%s%s", name, *rq->cmdline ? " " : "", rq->cmdline) < 0)

@@ -6,9 +6,9 @@
  *
  * Behind the ELF lie lists of signed 32-bit virtual addresses, each opened by a zero:
  *
- *	0 | 64-bit places | 0 | 32-bit places to subtract from | 0 | 32-bit places	x86-64
- *	0 | 64-bit places | 0 | 32-bit places						x86-64, 6.15 on
- *	0 | 32-bit places								i386
+ *	0 | 64-bit places | 0 | 32-bit ones to subtract from | 0 | 32-bit places	x86-64
+ *	0 | 64-bit places | 0 | 32-bit places					x86-64, 6.15 on
+ *	0 | 32-bit places							i386
  */
 #include "base/bytes.h"
 #include "platform/boot/boot.h"

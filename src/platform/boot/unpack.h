@@ -10,7 +10,7 @@
 const char *unpack_kind(const u8 *in, size_t len);
 
 /* Unpack @in, hostile, into exactly @out_len bytes at @out. What follows the compressed stream is
- * ignored (Linux appends the unpacked length). -EINVAL: damaged, or another length than promised. */
+ * ignored (Linux appends the unpacked length). -EINVAL: damaged, or of another length. */
 int unpack(const u8 *in, size_t len, u8 *out, size_t out_len, const char *name, struct err *e);
 
 #endif

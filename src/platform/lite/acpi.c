@@ -389,5 +389,6 @@ int acpi_build(const struct acpi_config *c, u8 *buf, size_t max, u64 *rsdp, stru
 	*rsdp = gpa_of(&b, root);
 	return (int)b.len;
 full:
-	return err_set(e, ENOSPC, "ACPI tables for %u CPUs need more than %zu bytes", c->ncpus, max);
+	return err_set(e, ENOSPC, "ACPI tables for %u CPUs need more than %zu bytes", c->ncpus,
+		       max);
 }

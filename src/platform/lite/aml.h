@@ -11,7 +11,7 @@
  *	aml_end(a);
  *
  * Whatever opens a scope is closed by aml_end(), which then writes the length. An overflow or a
- * lack of ends is found by aml_done(). After: ACPI 6.4, chapter 20 (encoding) and 6.4 (resources). */
+ * lack of ends is found by aml_done(). After: ACPI 6.4, chapters 20 (encoding), 6.4 (resources). */
 #ifndef PENTA_PLATFORM_LITE_AML_H
 #define PENTA_PLATFORM_LITE_AML_H
 
