@@ -3,7 +3,7 @@
  *
  * Not compared: flags that the table calls undefined (differences are counted all the same); the
  * present bit of page faults on kernel addresses, which Linux hides from user mode; the opcode and
- * pointers of the last x87 instruction, which processors save or not as they like. */
+ * pointers of the last x87 instruction, unless an exception is pending. */
 #include "diff.h"
 #include "base/bytes.h"
 #include <string.h>
@@ -22,9 +22,11 @@ static const char *const gpr_name[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rb
 
 /* --- normal forms --- */
 
+#define FSW_ES 0x80
 struct vec { u8 b[32]; };
 struct ext {			/* extended state without what may differ */
-	u16 fcw, fsw;
+	u16 fcw, fsw, fop;
+	u64 fip, fdp;
 	u8 ftw;
 	u32 mxcsr;
 	u8 st[8][10];
@@ -41,6 +43,11 @@ static void ext_of(const u8 *x, struct ext *e)
 		e->fcw = get_le16(x);
 		e->fsw = get_le16(x + 2);
 		e->ftw = x[4];
+		if (e->fsw & FSW_ES) {	/* AMD keeps them for the handler alone */
+			e->fop = get_le16(x + 6) & 0x7ff;
+			e->fip = get_le64(x + 8);
+			e->fdp = get_le64(x + 16);
+		}
 		for (unsigned i = 0; i < 8; i++)
 			memcpy(e->st[i], x + 32 + 16 * i, 10);
 	}
@@ -183,6 +190,14 @@ static bool same_ext(const struct diff_result *a, const struct diff_result *b)
 	return memcmp(&x, &y, sizeof(x)) == 0;
 }
 
+/* Did it end in the code of another case? That one is not made to be run from the middle. */
+static bool strayed(const struct diff_case *c, const struct diff_result *r)
+{
+	u64 la = r->rip + c->at - start_ip(c);
+
+	return la - CODE_BASE < CODE_SIZE && la - (c->at & ~(u64)(SLOT_SIZE - 1)) > SLOT_SIZE;
+}
+
 enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_result *a,
 			       const struct diff_result *b)
 {
@@ -201,7 +216,9 @@ enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_resu
 	u = undefined(c, a->rip, &read);
 	if (read)
 		return DIFF_UNDEFINED;
-	return rest && !(fl & ~u) ? DIFF_UNDEFINED : DIFF_DIFFERS;
+	if (rest && !(fl & ~u))
+		return DIFF_UNDEFINED;
+	return strayed(c, a) || strayed(c, b) ? DIFF_SKIP : DIFF_DIFFERS;
 }
 
 /* --- printing --- */
@@ -231,6 +248,12 @@ static void print_ext(FILE *f, const u8 *was, const u8 *a, const u8 *b)
 		row(f, "fsw", w.fsw, x.fsw, y.fsw);
 	if (x.ftw != y.ftw)
 		row(f, "ftw", w.ftw, x.ftw, y.ftw);
+	if (x.fop != y.fop)
+		row(f, "fop", w.fop, x.fop, y.fop);
+	if (x.fip != y.fip)
+		row(f, "fip", w.fip, x.fip, y.fip);
+	if (x.fdp != y.fdp)
+		row(f, "fdp", w.fdp, x.fdp, y.fdp);
 	if (x.mxcsr != y.mxcsr)
 		row(f, "mxcsr", w.mxcsr, x.mxcsr, y.mxcsr);
 	for (unsigned i = 0; i < 24; i++) {

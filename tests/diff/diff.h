@@ -94,10 +94,11 @@ struct diff_result {
 
 /* --- gen.c --- */
 struct gen;
+#define DIFF_CLASS_UNDEFINED (-2)	/* bytes that are no instruction */
 struct gen_opts {
 	u64 seed;
 	const char *op;			/* only this mnemonic; NULL: all */
-	int cls;			/* only this class; -1: all */
+	int cls;			/* only this class; -1: all; DIFF_CLASS_UNDEFINED */
 	unsigned mode;			/* only this mode; 0: all */
 	bool (*offered)(enum x86_feature f);	/* does the model have it? */
 };

@@ -395,6 +395,62 @@ static int encode(struct gen *g, unsigned row, unsigned mode, struct insn *in, u
 	return -EAGAIN;
 }
 
+/* Encodings that a host may have although no model offers them: AVX-512 (EVEX, and the VEX encodings
+ * of mask registers), MOVDIRI and MOVDIR64B; and AMD's liberties: VPERMQ
+ * and VPERMPD ignore VEX.W, VERR and VERW take LOCK. VMCALL is the hypervisor's. */
+static bool is_host_only(const u8 *b, unsigned mode)
+{
+	while (*b == 0x66 || *b == 0x67 || (*b & 0xe7) == 0x26 || (*b & 0xfe) == 0x64 ||
+	       *b == 0xf0 || (*b & 0xfe) == 0xf2 || (mode == 8 && (*b & 0xf0) == 0x40))
+		b++;
+	if (b[0] == 0x0f && (b[1] == 0 || (b[1] == 1 && b[2] == 0xc1)))
+		return true;
+	if (b[0] == 0x0f && b[1] == 0x38)
+		return (b[2] & 0xfe) == 0xf8;
+	if (*b == 0xc4 && (b[1] & 0x1f) == 3 && !(b[3] & 0xfe))
+		return true;
+	if (*b == 0x62)
+		return mode == 8 || b[1] >= 0xc0;
+	if (*b == 0xc5)
+		return (b[2] & 0xf0) == 0x40 || (b[2] & 0xf0) == 0x90;
+	return *b == 0xc4 && ((b[1] & 0x1f) == 1 || (b[1] & 0x1f) == 3) &&
+	       ((b[3] & 0xf0) == 0x40 || (b[3] & 0xf0) == 0x90 || (b[3] & 0xf0) == 0x30);
+}
+
+/* Bytes that the table knows nothing of: any prefixes, map and opcode. The host must raise #UD. */
+static int encode_undefined(struct gen *g, unsigned mode, struct insn *in, u8 *bytes)
+{
+	static const struct insn_enc any;
+
+	for (unsigned try = 0; try < 100; try++) {
+		struct enc out = { .mode = mode };
+		unsigned map = below(g, 8);
+		bool w, b;
+
+		if (map >= 4) {
+			const struct insn_enc e = { .mask = 1 << K_66 | 1 << K_F3 | 1 << K_F2,
+						    .value = (u16)(below(g, 4) << K_66) };
+
+			vex_prefix(g, &out, &e, map == 7 ? 3 + below(g, 32) : map);
+		} else {
+			legacy_prefixes(g, &out, &any, A_F64, &w, &b);
+			if (map > 0)
+				byte(&out, 0x0f);
+			if (map > 1)
+				byte(&out, map == 2 ? 0x38 : 0x3a);
+		}
+		while (out.n < sizeof(out.b))
+			byte(&out, (u8)rnd(g));
+		if (insn_decode(in, out.b, 15, mode) != -EILSEQ || is_host_only(out.b, mode))
+			continue;
+		memcpy(bytes, out.b, 15);
+		in->len = 15;
+		in->desc = NULL;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
 /* --- a case --- */
 
 struct making {
@@ -806,6 +862,7 @@ void gen_case(struct gen *g, struct diff_case *c, unsigned slot)
 	struct insn ins[INSNS_MAX];
 	u64 mem[INSNS_MAX];
 	unsigned want, mi;
+	bool undef;
 
 	memset(c, 0, offsetof(struct diff_case, xs));
 	c->mode = (u8)pick_mode(g);
@@ -813,8 +870,9 @@ void gen_case(struct gen *g, struct diff_case *c, unsigned slot)
 	c->segs = (u8)(chance(g, 50) ? 0 : below(g, SEGS_N));
 	c->at = CODE_BASE + slot * SLOT_SIZE;
 	c->edge = slot == BATCH - 1;
-	want = chance(g, 60) ? 1 : 2 + below(g, INSNS_MAX - 1);
+	want = chance(g, 60) || g->o.cls == DIFF_CLASS_UNDEFINED ? 1 : 2 + below(g, INSNS_MAX - 1);
 	m.single = want == 1;
+	undef = g->o.cls == DIFF_CLASS_UNDEFINED || (!g->o.op && g->o.cls < 0 && chance(g, 3));
 	c->pool_off = 64 * below(g, (POOL_SIZE - WIN_SIZE) / 64);
 	registers(&m);
 	extended(&m);
@@ -824,7 +882,8 @@ void gen_case(struct gen *g, struct diff_case *c, unsigned slot)
 		struct insn *in = &ins[c->n];
 		u8 bytes[16];
 
-		if (encode(g, row, c->mode, in, bytes) < 0) {
+		if (m.single && !c->edge && undef ? encode_undefined(g, c->mode, in, bytes) < 0 :
+						    encode(g, row, c->mode, in, bytes) < 0) {
 			if (!c->n)	/* not in this mode: another row */
 				continue;
 			break;
