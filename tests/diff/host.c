@@ -68,7 +68,9 @@ const struct diff_segs diff_segs[3][SEGS_N] = {
 };
 #undef L
 
-u64 diff_seg_base(u16 sel)
+#define QUIET __attribute__((no_sanitize("address", "thread", "undefined")))
+
+QUIET u64 diff_seg_base(u16 sel)
 {
 	return sel & 4 && sel >> 3 < LDT_N ? diff_ldt[sel >> 3].base : 0;
 }
@@ -145,8 +147,6 @@ __asm__(
 	"	mov $15, %eax\n"		/* rt_sigreturn */
 	"	syscall\n"
 	"	ud2\n");
-
-#define QUIET __attribute__((no_sanitize("address", "thread", "undefined")))
 
 /* Copies that no sanitizer looks into: the handler is no place for their bookkeeping. */
 static inline QUIET void copy(void *to, const void *from, size_t n)
@@ -312,6 +312,40 @@ static bool load_ldt(void)
 	return true;
 }
 
+/* A sanitizer's shadow memory would be there to be read where the guest has nothing. The child needs
+ * it no longer once it only handles signals: its large mappings go. */
+static struct { u64 from, len; } large[64];
+static unsigned nlarge;
+
+static void find_large_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	unsigned long long from, to;
+	char line[512];
+
+	must(f, "/proc/self/maps");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx-%llx", &from, &to) != 2 || to - from < 64 * MiB)
+			continue;
+		must(nlarge < ARRAY_SIZE(large), "many large mappings");
+		large[nlarge].from = from;
+		large[nlarge++].len = to - from;
+	}
+	fclose(f);
+}
+
+static QUIET _Noreturn void child_begin(void)
+{
+	for (unsigned i = 0; i < nlarge; i++) {
+		long r;
+
+		__asm__ volatile("syscall" : "=a"(r) : "a"(SYS_munmap), "D"(large[i].from),
+				 "S"(large[i].len) : "rcx", "r11", "memory");
+	}
+	__asm__ volatile("int3");
+	__builtin_trap();		/* never: the handler goes from case to case */
+}
+
 static _Noreturn void child_main(struct shared *sh, const u8 *pool, int code_fd)
 {
 	static const int sigs[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS, SIGUSR1 };
@@ -334,9 +368,9 @@ static _Noreturn void child_main(struct shared *sh, const u8 *pool, int code_fd)
 	__asm__("rdfsbase %0" : "=r"(diff_child_libc_fs));
 	for (unsigned i = 0; i < ARRAY_SIZE(sigs); i++)
 		on_signal(sigs[i]);
+	find_large_mappings();
 	filter_syscalls();
-	__asm__ volatile("int3");
-	_exit(98);			/* never: the handler goes from case to case */
+	child_begin();
 }
 
 /* --- the parent --- */

@@ -9,6 +9,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #define DEFAULT_CASES 100000ull
@@ -411,8 +412,8 @@ int main(int argc, char **argv)
 		t.cases = strtoull(getenv("DIFF_CASES"), NULL, 0);
 	options(argc, argv, &t, &o);
 	/* The guest says what is offered, the generator fills the pool, both others use it. */
-	pool = calloc(1, POOL_SIZE);
-	if (guest_new(&t.guest, pool, &e) < 0)
+	pool = mmap(NULL, POOL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (pool == MAP_FAILED || guest_new(&t.guest, pool, &e) < 0)
 		goto fail;
 	offering = t.guest;
 	t.gen = gen_new(&o, &e);
@@ -442,7 +443,7 @@ int main(int argc, char **argv)
 	free(t.undef_row);
 	free(t.kept);
 	free(t.r);
-	free(pool);
+	munmap(pool, POOL_SIZE);
 	return rc;
 fail:
 	printf("not ok 1 - %s\n1..1\n", e.msg);
