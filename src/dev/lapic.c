@@ -572,7 +572,7 @@ static bool reg_read(struct lapic *l, unsigned reg, u32 *val)
 	case REG_APR:
 		if (lapic_x2apic(l))
 			return false;
-		/* fall through */
+		__attribute__((fallthrough));
 	case REG_PPR:
 		pv_eoi_sync(l);
 		*val = ppr_of(l);
