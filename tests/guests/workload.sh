@@ -1,6 +1,7 @@
 # Deterministic work for a busybox shell: the same script runs on the host and in the guest, and
 # the lines that it prints must be equal. W: an empty scratch folder; DATA: a file of 300 KB or more.
 line='The quick brown fox jumps over the lazy dog 0123456789 +-*/'
+for i in 1 2 3 4 5; do line=$line$line; done
 echo "sha256 $(yes "$line" | head -c 67108864 | sha256sum)"
 echo "gzip $(yes "$line" | head -c 3000000 | cat - "$DATA" | gzip -6 | gunzip | md5sum)"
 echo "bzip2 $(head -c 300000 "$DATA" | bzip2 | bunzip2 | sha1sum)"
