@@ -57,6 +57,7 @@ struct lite {
 	struct boot_entry entry;
 	bool loaded;		/* what is in RAM has not run yet */
 	struct acpi_pm *pm;
+	struct apic_bus *apics;
 	struct err reset_err;	/* why the kernel could not be loaded again */
 };
 
@@ -151,7 +152,6 @@ static int add_chips(struct lite *l, struct err *e)
 	const struct acpi_pm_config pm_cfg = { .pm_base = LITE_PM_BASE, .gpe_base = LITE_GPE_BASE,
 					       .acpi_mode = true };
 	struct machine *m = l->m;
-	struct apic_bus *apics;
 	struct i8259 *pic;
 	struct ioapic *ioapic;
 	struct gsi *gsi;
@@ -162,15 +162,15 @@ static int add_chips(struct lite *l, struct err *e)
 
 	/* Interrupts: from the CPUs outwards. The 8259's INTR reaches every LAPIC's LINT0, where
 	 * it lies until the kernel masks it. */
-	r = apic_bus_add(m, &apics, e);
+	r = apic_bus_add(m, &l->apics, e);
 	if (!r)
-		r = i8259_new(&pic, m, apic_bus_lint0(apics), e);
+		r = i8259_new(&pic, m, apic_bus_lint0(l->apics), e);
 	if (!r)
 		r = machine_add_device(m, &i8259_class, pic, "pic", e);
 	if (!r)
-		apic_bus_set_pic(apics, i8259_ack, pic);
+		apic_bus_set_pic(l->apics, i8259_ack, pic);
 	if (!r)
-		r = ioapic_new(&ioapic, m, apics, LITE_IOAPIC_ID, e);
+		r = ioapic_new(&ioapic, m, l->apics, LITE_IOAPIC_ID, e);
 	if (!r)
 		r = machine_add_device(m, &ioapic_class, ioapic, "ioapic", e);
 	if (!r)
@@ -290,6 +290,10 @@ static void on_reset(struct machine *m, void *ctx)
 			boot_enter(&l->entry, s);
 		r = m->cfg.engine->set_state(m->cpu[i], s, &l->reset_err);
 	}
+	/* Firmware also leaves the 8259 connected to the boot processor, for kernels that use no
+	 * APIC or not yet. */
+	if (l->entry.mode != BOOT_MODE_RESET)
+		apic_bus_virtual_wire(l->apics);
 	free(s);
 	if (r)
 		loop_post(m->loop, report_reload, l);
