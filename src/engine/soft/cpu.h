@@ -41,7 +41,9 @@ enum cc { CC_OF = 1, CC_CF = 1 << 8, CC_PF = 1 << 10, CC_AF = 1 << 12, CC_ZF = 1
 #define TLB_SIZE (1u << TLB_BITS)
 #define TLB_INVALID 1ull
 struct tlb_entry {
-	u64 tag_r, tag_w, tag_x;
+	u64 tag_r;
+	_Atomic u64 tag_w;	/* other threads take it away: mmu_code_page() */
+	u64 tag_x;
 	uintptr_t addend;	/* host address = linear + addend */
 };
 enum tlb_set {

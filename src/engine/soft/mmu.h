@@ -5,7 +5,6 @@
 #define PENTA_SOFT_MMU_H
 
 #include "engine/soft/cpu.h"
-#include <pthread.h>
 
 /* A translation: the guest physical page, and in the low 12 bits what may be done with it. Rights
  * are the tables' own; CR0.WP, CR4.SMEP and SMAP, CPL and RFLAGS.AC are applied by xl_permits(). */
@@ -72,8 +71,11 @@ struct mmu {
 	bool has_1g;
 	u64 pa_mask;			/* bits 12 .. phys_bits-1 */
 	u64 rsvd_hi;			/* bits phys_bits .. 51 */
-	/* Which fast entries hold non-global translations: filled since the last such flush. */
-	u32 nlog;			/* > FILL_LOG: too many, look at all */
+	/* Which fast entries hold something, by set, and which of all hold non-global translations:
+	 * logs of what was filled since the last such flush. Above FILL_LOG: look at all. */
+	u32 nfill[TLB_SLOW];
+	u16 fill[TLB_SLOW][FILL_LOG];
+	u32 nlog;
 	u16 log[FILL_LOG];
 	/* 2 MiB regions that may have pieces of large pages cached, by hash; and of 1 GiB pages. */
 	u64 bloom[BLOOM_BITS / 64], bloom_1g[BLOOM_BITS / 64];
@@ -92,6 +94,9 @@ void mmu_page(struct cpu *c, u64 la, enum mmu_acc acc, unsigned set, struct page
 /* MOV to CR3: address space of @pcid, which keeps its translations when @keep. */
 void tlb_switch(struct cpu *c, unsigned pcid, bool keep);
 void tlb_flush_pcid_page(struct cpu *c, unsigned pcid, u64 la);	/* INVPCID type 0 */
+/* CR0.WP, CR4.SMEP or SMAP changed: what they derive from the tables' rights is in the fast level
+ * only. */
+void tlb_flush_rights(struct cpu *c);
 /* All but globals, of every PCID: INVPCID type 3. */
 void tlb_flush_all_pcids(struct cpu *c);
 /* After CR0, CR3, CR4, EFER were set from outside (reset, restore): PDPTEs, address space, flush. */

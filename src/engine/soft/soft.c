@@ -309,8 +309,7 @@ static void soft_dirty_sync(struct machine *m)
 
 		for (unsigned set = 0; c && set < TLB_SLOW; set++)
 			for (unsigned n = 0; n < TLB_SIZE; n++)
-				__atomic_store_n(&c->tlb[set][n].tag_w, TLB_INVALID,
-						 __ATOMIC_SEQ_CST);
+				atomic_store(&c->tlb[set][n].tag_w, TLB_INVALID);
 	}
 }
 

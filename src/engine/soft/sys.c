@@ -58,8 +58,10 @@ static void write_cr0(struct cpu *c, u64 val)
 		else
 			c->efer &= ~(u64)EFER_LMA;
 	}
-	if (changed & (CR0_PG | CR0_WP | CR0_PE))
+	if (changed & (CR0_PG | CR0_PE))
 		tlb_flush_all(c);
+	else if (changed & CR0_WP)
+		tlb_flush_rights(c);
 	if (changed)
 		cpu_mode_changed(c);
 }
@@ -116,8 +118,11 @@ static void write_cr4(struct cpu *c, u64 val)
 	    !mmu_load_pdptes(c, c->cr3))
 		raise_gp(c, 0);
 	c->cr4 = val;
-	if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP | CR4_SMAP))
+	/* SDM vol. 3, 4.10.4.1: SMEP being set is among what drops translations too. */
+	if (changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_PCIDE | CR4_SMEP))
 		tlb_flush_all(c);
+	else if (changed & CR4_SMAP)
+		tlb_flush_rights(c);
 	if (changed)
 		cpu_mode_changed(c);
 }

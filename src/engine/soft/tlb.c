@@ -50,7 +50,7 @@ static void entry_drop(struct cpu *c, unsigned set, unsigned i)
 	struct tlb_entry *e = &c->tlb[set][i];
 
 	e->tag_r = e->tag_x = TLB_INVALID;
-	__atomic_store_n(&e->tag_w, TLB_INVALID, __ATOMIC_RELAXED);
+	atomic_store_explicit(&e->tag_w, TLB_INVALID, memory_order_relaxed);
 	c->mmu->info[set][i] = 0;
 }
 
@@ -62,12 +62,20 @@ static u64 entry_page(const struct tlb_entry *e)
 
 static void fast_flush_all(struct cpu *c)
 {
+	struct mmu *m = c->mmu;
 	unsigned s, i;
 
-	for (s = 0; s < TLB_SLOW; s++)
-		for (i = 0; i < TLB_SIZE; i++)
-			entry_drop(c, s, i);
-	c->mmu->nlog = 0;
+	for (s = 0; s < TLB_SLOW; s++) {
+		if (m->nfill[s] <= FILL_LOG) {
+			for (i = 0; i < m->nfill[s]; i++)
+				entry_drop(c, s, m->fill[s][i]);
+		} else {
+			for (i = 0; i < TLB_SIZE; i++)
+				entry_drop(c, s, i);
+		}
+		m->nfill[s] = 0;
+	}
+	m->nlog = 0;
 }
 
 static void fast_flush_nonglobal(struct cpu *c)
@@ -139,6 +147,12 @@ void tlb_flush_all(struct cpu *c)
 {
 	l2_flush_all(c->mmu);
 	c->mmu->asn = asn_get(c, cpu_pcid(c));
+	fast_flush_all(c);
+	code_maps_changed(c);
+}
+
+void tlb_flush_rights(struct cpu *c)
+{
 	fast_flush_all(c);
 	code_maps_changed(c);
 }
@@ -270,7 +284,7 @@ static void fast_fill(struct cpu *c, u64 la, unsigned set, u64 xl, const struct 
 	bool w = !ro && (xl & XL_D) && xl_permits(c, xl, ACC_W, set);
 
 	entry_drop(c, set, i);
-	e->addend = (uintptr_t)pg->hva - la;
+	__atomic_store_n(&e->addend, (uintptr_t)pg->hva - la, __ATOMIC_RELAXED);
 	if (xl_permits(c, xl, ACC_X, set))
 		e->tag_x = page;
 	if (!((c->dbg_armed & DBG_DATA) && debug_watch_page(c, page))) {
@@ -280,11 +294,10 @@ static void fast_fill(struct cpu *c, u64 la, unsigned set, u64 xl, const struct 
 			  (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) == RAM_PAGE_DIRTY) {
 			/* mmu_code_page() on another thread sets the flag, then looks for tags: one
 			 * of the two sees the other. */
-			__atomic_store_n(&e->tag_w, page, __ATOMIC_SEQ_CST);
-			__atomic_thread_fence(__ATOMIC_SEQ_CST);
+			atomic_store(&e->tag_w, page);
 			if ((__atomic_load_n(pg->flags, __ATOMIC_SEQ_CST) &
 			     (RAM_PAGE_DIRTY | RAM_PAGE_CODE)) != RAM_PAGE_DIRTY)
-				__atomic_store_n(&e->tag_w, TLB_INVALID, __ATOMIC_SEQ_CST);
+				atomic_store(&e->tag_w, TLB_INVALID);
 		}
 	}
 	if (e->tag_r == TLB_INVALID && e->tag_w == TLB_INVALID && e->tag_x == TLB_INVALID)
@@ -293,6 +306,10 @@ static void fast_fill(struct cpu *c, u64 la, unsigned set, u64 xl, const struct 
 	 * what the entry is of, and reading always goes with writing but for watched pages. */
 	m->info[set][i] = xl;
 	c->stats.tlb_fills++;
+	if (m->nfill[set] < FILL_LOG)
+		m->fill[set][m->nfill[set]] = (u16)i;
+	if (m->nfill[set] <= FILL_LOG)
+		m->nfill[set]++;
 	if (!(xl & XL_G)) {
 		if (m->nlog < FILL_LOG)
 			m->log[m->nlog] = (u16)(set * TLB_SIZE + i);
@@ -350,11 +367,11 @@ static void drop_write_tags(struct cpu *c, const u8 *page_hva)
 	for (s = 0; s < TLB_SLOW; s++) {
 		for (i = 0; i < TLB_SIZE; i++) {
 			struct tlb_entry *e = &c->tlb[s][i];
-			u64 tag = __atomic_load_n(&e->tag_w, __ATOMIC_RELAXED);
+			u64 tag = atomic_load_explicit(&e->tag_w, memory_order_relaxed);
 
 			if (tag != TLB_INVALID &&
 			    tag + __atomic_load_n(&e->addend, __ATOMIC_RELAXED) == (uintptr_t)page_hva)
-				__atomic_store_n(&e->tag_w, TLB_INVALID, __ATOMIC_SEQ_CST);
+				atomic_store(&e->tag_w, TLB_INVALID);
 		}
 	}
 }
@@ -411,10 +428,13 @@ int mmu_init(struct cpu *c)
 		c->a20_mask = UINT64_MAX;
 	c->mmu = m;
 	pv_init(c);
+	for (unsigned s = 0; s < TLB_SETS; s++) {
+		for (unsigned i = 0; i < TLB_SIZE; i++) {
+			c->tlb[s][i].tag_r = c->tlb[s][i].tag_x = TLB_INVALID;
+			atomic_store_explicit(&c->tlb[s][i].tag_w, TLB_INVALID, memory_order_relaxed);
+		}
+	}
 	tlb_flush_all(c);
-	for (unsigned i = 0; i < TLB_SIZE; i++)
-		c->tlb[TLB_SLOW][i].tag_r = c->tlb[TLB_SLOW][i].tag_w =
-			c->tlb[TLB_SLOW][i].tag_x = TLB_INVALID;
 	return 0;
 }
 
