@@ -457,6 +457,34 @@ static void unmasked_exceptions(void **state)
 static int setup(void **state);
 static int teardown(void **state);
 
+/* A gather that is single-stepped traps at itself once it has loaded something, and faults only
+ * when it gets nowhere (SDM vol. 2, VPGATHERDD). */
+static void gather_steps(void **state)
+{
+	static const u8 bytes[15] = { 0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8b };
+	static const u32 index[4] = { 0, BUF_LEN, 0, 0 };	/* xmm1: the second is not there */
+	struct cpu *c = guest.c;
+	struct host_state s;
+	struct insn in;
+
+	assert_int_equal(insn_decode(&in, bytes, 15, 8), 0);
+	rnd_state(&s);
+	s.r[RBX] = BUF_VA;
+	memcpy(s.xs + XSAVE_XMM + 16, index, 16);
+	memset(s.xs + XSAVE_XMM + 32, 0xff, 16);
+	memcpy(guest.mem, "abcd", 4);
+	c->step_trap = true;
+	assert_int_equal(run_guest(&s, &in), NO_VECTOR);
+	assert_int_equal(c->next_rip, c->rip);
+	assert_memory_equal(s.xs + XSAVE_XMM, "abcd", 4);
+	assert_int_equal(get_le32(s.xs + XSAVE_XMM + 32), 0);
+	assert_int_equal(get_le32(s.xs + XSAVE_XMM + 36), 0xffffffff);
+	assert_int_equal(run_guest(&s, &in), EXC_PF);
+	assert_int_equal(c->cr2, BUF_VA + 4 * BUF_LEN);
+	c->step_trap = false;
+	c->rflags &= ~(u32)FL_RF;
+}
+
 static void in_32bit_code(void **state)
 {
 	start();
@@ -496,6 +524,7 @@ int main(void)
 		cmocka_unit_test(page_edges),
 		cmocka_unit_test(unmasked_exceptions),
 		cmocka_unit_test(in_32bit_code),
+		cmocka_unit_test(gather_steps),
 		cmocka_unit_test(in_blocks),
 	};
 

@@ -178,6 +178,30 @@ static bool gather_data64(const struct insn *in)
 	       in->op == OP_VPGATHERQQ;
 }
 
+/* Load an element while single-stepping, @done having been loaded before it: once the instruction
+ * has got somewhere, the trap comes instead of the fault. True: so it is; the trap is to find the
+ * instruction again. */
+static bool load_or_trap(struct cpu *c, const struct insn *in, u64 ea, u8 *d, unsigned size,
+			 unsigned done)
+{
+	u64 cr2 = c->cr2;
+	sigjmp_buf up;
+
+	memcpy(&up, &c->catch, sizeof(up));
+	if (!sigsetjmp(c->catch, 0)) {
+		mem_ld_part(c, in->seg, ea, d, size);
+		memcpy(&c->catch, &up, sizeof(up));
+		return false;
+	}
+	memcpy(&c->catch, &up, sizeof(up));
+	if (!done)
+		siglongjmp(c->catch, 1);
+	c->cr2 = cr2;
+	c->next_rip = c->rip;
+	c->rflags |= FL_RF;
+	return true;
+}
+
 /* Elements are loaded in order. A fault finds those before it in the destination, their mask
  * elements cleared: the instruction then goes on from there. There is no alignment check. */
 static void exec_gather(struct cpu *c, const struct insn *in)
@@ -186,6 +210,7 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 	unsigned size = gather_data64(in) ? 8 : 4, isize = gather_index64(in) ? 8 : 4;
 	unsigned n = (in->vex_l ? 32 : 16) / MAX(size, isize);
 	u8 mask[32], idx[32], zero[32] = { 0 };
+	unsigned done = 0;
 	u64 base;
 
 	native_check_avx(c);
@@ -199,8 +224,14 @@ static void exec_gather(struct cpu *c, const struct insn *in)
 		u8 *d = i * size < 16 ? xmm(c, dst) + i * size : ymmh(c, dst) + i * size - 16;
 		u64 x = isize == 8 ? get_le64(idx + 8 * i) : (u64)(s64)(s32)get_le32(idx + 4 * i);
 
-		if (mask[i * size + size - 1] & 0x80)
-			mem_ld_part(c, in->seg, ea_plus(in, base, x << in->scale), d, size);
+		if (mask[i * size + size - 1] & 0x80) {
+			u64 ea = ea_plus(in, base, x << in->scale);
+
+			if (likely(!c->step_trap))
+				mem_ld_part(c, in->seg, ea, d, size);
+			else if (load_or_trap(c, in, ea, d, size, done++))
+				return;
+		}
 		memset(m, 0, size);
 	}
 	vec_write(c, mreg, zero);
