@@ -8,6 +8,7 @@
 #ifndef PENTA_SOFT_ALU_H
 #define PENTA_SOFT_ALU_H
 
+#include "engine/soft/access.h"	// guest_racy
 #include "base/types.h"
 
 #define CC_LOAD "addb $0x7f, %%al\n\tsahf\n\t"
@@ -146,7 +147,7 @@ static inline bool cc_test(u32 cc, unsigned cond)
 }
 
 /* Host memory of guest integers: one access of the right width, any alignment. */
-static inline u64 host_ld(const void *p, unsigned size)
+guest_racy static inline u64 host_ld(const void *p, unsigned size)
 {
 	switch (size) {
 	case 1: return *(const u8 *)p;
@@ -155,7 +156,7 @@ static inline u64 host_ld(const void *p, unsigned size)
 	default: { u64 v; __builtin_memcpy(&v, p, 8); return v; }
 	}
 }
-static inline void host_st(void *p, u64 val, unsigned size)
+guest_racy static inline void host_st(void *p, u64 val, unsigned size)
 {
 	switch (size) {
 	case 1: *(u8 *)p = (u8)val; break;
