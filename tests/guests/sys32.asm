@@ -11,6 +11,7 @@
 
 %define BITS64 0
 %include "tests/guests/sys.inc"
+%include "tests/guests/sys32.inc"
 
 %define NONE -1
 %define DE 0
@@ -61,6 +62,7 @@
 
 section .text align=4
 bits 32
+align 4
 	dd 0x1badb002, 0, -(0x1badb002)
 
 %macro TRYTO 1
@@ -77,16 +79,6 @@ bits 32
 	mov edx, %4
 	mov ecx, %%name
 	call expect
-	[section .rodata]
-%%name:	db %1, 0
-	__SECT__
-%endmacro
-
-; CHECK "name": ok when ZF is set.
-%macro CHECK 1
-	setz al
-	mov ecx, %%name
-	call check
 	[section .rodata]
 %%name:	db %1, 0
 	__SECT__
@@ -1071,91 +1063,6 @@ expect:	cmp [got_vec], edi
 	MSG 10
 	ret
 
-; check: AL good, ECX name. Keeps EBX.
-check:	push ebx
-	push ecx
-	push eax
-	inc dword [number]
-	test al, al
-	jnz .ok
-	inc dword [failed]
-	MSG "not "
-.ok:	MSG "ok "
-	mov eax, [number]
-	call dec_
-	MSG " - "
-	pop eax
-	pop esi
-	call puts
-	MSG 10
-	pop ebx
-	ret
-
-plan:	MSG "1.."
-	mov eax, [number]
-	call dec_
-	MSG 10
-	ret
-
-puts:	push eax
-	push edx
-.l:	lodsb
-	test al, al
-	jz .e
-	call putc
-	jmp .l
-.e:	pop edx
-	pop eax
-	ret
-putc:	push edx
-	push eax
-	mov dx, COM1 + 5
-.w:	in al, dx
-	test al, 0x20
-	jz .w
-	pop eax
-	mov dx, COM1
-	out dx, al
-	pop edx
-	ret
-dec_:	push ebx
-	push ecx
-	push edx
-	mov ebx, 10
-	xor ecx, ecx
-.d:	xor edx, edx
-	div ebx
-	push edx
-	inc ecx
-	test eax, eax
-	jnz .d
-.p:	pop eax
-	add al, '0'
-	call putc
-	loop .p
-	pop edx
-	pop ecx
-	pop ebx
-	ret
-hex:	push ecx
-	push ebx
-	mov ebx, eax
-	mov ecx, 8
-.h:	rol ebx, 4
-	mov al, bl
-	and al, 15
-	add al, '0'
-	cmp al, '9'
-	jbe .x
-	add al, 39
-.x:	call putc
-	loop .h
-	mov al, ' '
-	call putc
-	pop ebx
-	pop ecx
-	ret
-
 section .data align=16
 gdt:	dq 0
 	dq 0x00cf9b000000ffff		; CODE
@@ -1218,8 +1125,6 @@ db_count: dd 0
 lm_seen: dd 0
 watched: dd 0
 real_back: dd 0
-number:	dd 0
-failed:	dd 0
 section .bss align=4096
 pml4:	resb 4096
 pdpt:	resb 4096
