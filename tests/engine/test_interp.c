@@ -180,7 +180,7 @@ static void test_smc(void **state)
 	machine_free(g.m);
 }
 
-/* #DE, #UD, #PF come back to the instruction after, with RIP, error code and CR2 as they must be. */
+/* #DE, #UD, #PF come back to the instruction after, RIP, error code and CR2 as they must be. */
 GUEST(faults, 64,
 	"xorl %ecx, %ecx\n xorl %edx, %edx\n movl $1, %eax\n"
 	"1: divl %ecx\n"

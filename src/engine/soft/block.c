@@ -5,8 +5,8 @@
  * hash table by linear and host address. A block is right when RIP, mode and the page that the
  * code TLB shows for it now are those it was made for, and its page's code was not written since.
  *
- * Linking. Direct branches remember their successor. A link holds while no TLB flush came between
- * that concerns them (cpu->map_gen): without one, the vCPU may go on believing its old translations.
+ * Linking. Direct branches remember their successor. A link holds while no TLB flush that concerns
+ * them came between (cpu->map_gen): without one, the vCPU may go on believing its old translations.
  *
  * Memory is an arena that is only added to; when it is full, all is forgotten.
  *
@@ -30,10 +30,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+/* Of a vCPU; of a machine at most ARENA_ALL unless that leaves too little to work with. */
 #define ARENA_SIZE (12 * MiB)
+#define ARENA_MIN (2 * MiB)
+#define ARENA_ALL (64 * MiB)
 #define JC_BITS 15
 #define HASH_BITS 15
 #define BLOCK_INSNS 64
+#define BLOCK_JCCS 4		/* conditional jumps that a block goes on behind */
 #define LINE_SHIFT 6
 
 DEFINE_TRACE(block_make, "cpu.block");
@@ -43,7 +47,7 @@ struct block_cache {
 	struct block *jump[1u << JC_BITS];
 	struct block *hash[1u << HASH_BITS];
 	u8 *arena;
-	size_t used;
+	size_t size, used;
 	_Atomic bool flush;		/* wanted at the next entry */
 	/* Scratch for the block being made. */
 	struct insn insn[BLOCK_INSNS];
@@ -236,11 +240,12 @@ int block_init(struct cpu *c, struct err *e)
 	if (!bc)
 		return err_set(e, ENOMEM, "soft engine: out of memory");
 	c->blocks = bc;
-	bc->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+	bc->size = MAX(ARENA_MIN, MIN(ARENA_SIZE, ARENA_ALL / c->m->cfg.ncpus));
+	bc->arena = mmap(NULL, bc->size, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (bc->arena == MAP_FAILED) {
 		bc->arena = NULL;
-		return err_errno(e, "soft engine: %llu bytes for decoded code", ARENA_SIZE);
+		return err_errno(e, "soft engine: %zu bytes for decoded code", bc->size);
 	}
 	return 0;
 }
@@ -250,7 +255,7 @@ void block_free(struct cpu *c)
 	if (!c->blocks)
 		return;
 	if (c->blocks->arena)
-		munmap(c->blocks->arena, ARENA_SIZE);
+		munmap(c->blocks->arena, c->blocks->size);
 	free(c->blocks);
 	c->blocks = NULL;
 }
@@ -263,8 +268,11 @@ void block_flush_all(struct cpu *c)
 	cpu_look(c);
 }
 
-static void forget_all(struct block_cache *bc)
+static void forget_all(struct cpu *c)
 {
+	struct block_cache *bc = c->blocks;
+
+	memset(c->ras, 0, sizeof(c->ras));
 	memset(bc->jump, 0, sizeof(bc->jump));
 	memset(bc->hash, 0, sizeof(bc->hash));
 	bc->used = 0;
@@ -353,15 +361,17 @@ static void *arena_get(struct block_cache *bc, size_t len)
 	return p;
 }
 
-/* Must nothing that follows @in be in its block? */
-static bool ends_block(const struct cpu *c, const struct insn *in)
+/* Must nothing that follows @in be in its block, the @n-th? */
+static bool ends_block(const struct cpu *c, const struct insn *in, unsigned n, unsigned *njcc)
 {
+	if (insn_is_jcc(in) && c->flat && c->mode != 2)
+		return n > BLOCK_INSNS / 2 || ++*njcc > BLOCK_JCCS;
 	if ((in->desc->attr & A_END) || in->rep)
 		return true;
-	/* Segment loads outside of 64-bit mode change what code can rely on (cpu->flat). */
-	if (c->mode != 8 && in->desc->cls == CL_SEGMENT)
-		return true;
-	return in->desc->cls == CL_BRANCH || in->desc->cls == CL_SYSTEM;
+	/* Segment loads change what code can rely on (cpu->flat), and MOV SS casts its shadow on the
+	 * very next instruction. */
+	return in->desc->cls == CL_BRANCH || in->desc->cls == CL_SYSTEM ||
+	       in->desc->cls == CL_SEGMENT;
 }
 
 struct page_seen {
@@ -380,20 +390,56 @@ static bool page_use(struct cpu *c, u64 gpa, struct page_seen *ps)
 	return true;
 }
 
+struct chain *block_chain(struct cpu *c, u64 rip)
+{
+	struct chain *ch = arena_get(c->blocks, sizeof(*ch));
+
+	memset(ch, 0, sizeof(*ch));
+	ch->rip = rip;
+	return ch;
+}
+
+static void build_generic(struct cpu *c, struct uop *u, const struct insn *in, bool end)
+{
+	struct insn *copy = arena_get(c->blocks, sizeof(*copy));
+
+	*copy = *in;
+	u->fn = end ? uop_generic_end : uop_generic;
+	u->in = copy;
+	u->exec = exec_find(in);
+	if (u->exec == native_exec && !end)
+		native_uop(c, u, copy);
+}
+
+/* @jcc right after the uop of @in: in one when there is such a function. Returns the last one. */
+static struct uop *fuse(struct uop *prev, struct uop *jcc, const struct insn *in,
+			const struct insn *jin)
+{
+	uop_fn *fn = uop_fused(in, jin);
+
+	if (!fn)
+		return jcc;
+	prev->fn = fn;
+	prev->chain = jcc->chain;
+	prev->rest = jcc->rest;
+	return prev;
+}
+
 static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8 *hva,
 				 const struct page_seen *ps, const struct page_seen *ps2)
 {
 	struct block_cache *bc = c->blocks;
 	size_t need = sizeof(struct block) + (n + 3) * sizeof(struct uop) +
-		      n * sizeof(struct insn) + 64;
+		      n * (sizeof(struct insn) + sizeof(struct chain) + 32) + 256;
+	struct uop *u, *prev = NULL;
 	struct block *b, **at;
 	unsigned off = 0;
-	struct uop *u;
+	bool closed = false;
 
-	if (bc->used + need > ARENA_SIZE)
-		forget_all(bc);
+	if (bc->used + need > bc->size)
+		forget_all(c);
 	if (!native_room(c, n)) {		/* uops point to stubs */
-		forget_all(bc);
+		forget_all(c);
 		native_flush(c);
 	}
 	b = arena_get(bc, sizeof(*b) + (n + 3) * sizeof(struct uop));
@@ -406,6 +452,7 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 	b->gen_seen = ps->gen;
 	u = b->u;
 	if (ps2) {
+		memset(u, 0, sizeof(*u));
 		u->fn = uop_crossing;
 		u++;
 		b->gen2 = &ps2->cp->gen;
@@ -414,31 +461,38 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 	}
 	for (unsigned i = 0; i < n; i++) {
 		const struct insn *in = &bc->insn[i];
-		bool last = i + 1 == n && ended;
+		bool last = i + 1 == n && ended, quick = false;
 
 		memset(u, 0, sizeof(*u));
 		u->off = (u16)off;
+		off += in->len;
 		if (bc->gate[i]) {
 			u->fn = uop_gate;
 			u->vector = bc->gate[i];
+			closed = true;
+		} else if (insn_is_nop(in)) {
+			continue;
 		} else if (!uop_fast(c, b, u, in, last)) {
-			struct insn *copy = arena_get(bc, sizeof(*copy));
-
-			*copy = *in;
-			u->fn = last ? uop_generic_end : uop_generic;
-			u->in = copy;
-			u->exec = exec_find(in);
-			if (u->exec == native_exec && !last)
-				native_uop(c, u, copy);
+			build_generic(c, u, in, last || insn_is_jcc(in));
+			closed = last;
+		} else if (insn_is_jcc(in)) {
+			quick = true;
+			u->rest = (u8)(n - 1 - i);
+			if (prev)
+				u = fuse(prev, u, &bc->insn[i - 1], in);
+		} else {
+			quick = true;
+			closed = last;
 		}
-		off += in->len;
+		/* A CMP or TEST just before Jcc goes with it. */
+		prev = quick ? u : NULL;
 		u++;
 	}
-	if (!ended) {
+	if (!closed) {
 		memset(u, 0, sizeof(*u));
 		u->fn = uop_fall;
 		u->off = (u16)off;
-		u->chain = b->chain;
+		u->chain = block_chain(c, trunc_to(c->rip + off, c->mode));
 		u++;
 	}
 	memset(u, 0, sizeof(*u));
@@ -461,6 +515,7 @@ static struct block *make_crossing(struct cpu *c, u64 lin, const u8 *p, size_t n
 	struct block *b;
 	const u8 *p2;
 	u8 buf[15];
+	unsigned njcc = 0;
 	bool ended;
 	size_t n2;
 	int r;
@@ -477,7 +532,7 @@ static struct block *make_crossing(struct cpu *c, u64 lin, const u8 *p, size_t n
 	if (r < 0)
 		decode_raise(c, r);
 	c->blocks->gate[0] = (u8)exec_gate(c, &c->blocks->insn[0]);
-	ended = c->blocks->gate[0] || ends_block(c, &c->blocks->insn[0]);
+	ended = c->blocks->gate[0] || ends_block(c, &c->blocks->insn[0], 0, &njcc);
 	b = block_build(c, 1, ended, p, ps, &ps2);
 	b->hva2 = p2;
 	return b;
@@ -491,7 +546,7 @@ static struct block *block_make(struct cpu *c, u64 lin, const u8 *p, u64 gpa, si
 	size_t avail = MIN(room, page_room);
 	bool ended = false, breaks = c->dbg_armed & DBG_EXEC;
 	struct page_seen ps;
-	unsigned n = 0, off = 0, got;
+	unsigned n = 0, off = 0, njcc = 0, got;
 	u8 buf[15];
 	int r = 0;
 
@@ -510,7 +565,7 @@ static struct block *block_make(struct cpu *c, u64 lin, const u8 *p, u64 gpa, si
 		if (r < 0)
 			break;
 		bc->gate[n] = (u8)exec_gate(c, in);
-		ended = bc->gate[n] || ends_block(c, in);
+		ended = bc->gate[n] || ends_block(c, in, n, &njcc);
 		off += in->len;
 		n++;
 	}
@@ -594,7 +649,7 @@ const struct uop *block_enter(struct cpu *c)
 
 	if (unlikely(atomic_load_explicit(&c->blocks->flush, memory_order_relaxed))) {
 		atomic_store(&c->blocks->flush, false);
-		forget_all(c->blocks);
+		forget_all(c);
 	}
 	b = block_get(c);
 	return b ? block_start(c, b) : NULL;

@@ -21,20 +21,26 @@ struct uop {
 	union {
 		u64 disp;		/* of the memory operand, RIP-relative ones made absolute */
 		const struct insn *in;	/* generic uops */
-		struct chain *chain;	/* branches: two links, [0] falls through, [1] is taken */
+		struct chain *chain;	/* branches */
 	};
 	union {
-		u64 imm;		/* immediate, or target of a branch */
+		u64 imm;
 		exec_fn *exec;
 		const struct stub *stub;	/* native.c */
 		unsigned vector;
 	};
-	u8 dst, src, base, index, scale, seg;
+	u8 dst, src, base;
+	union {
+		u8 index;
+		u8 rest;		/* Jcc: instructions of the block that a jump leaves out */
+	};
+	u8 scale, seg;
 	u16 off;			/* of the instruction in the block, bytes */
 };
 
 /* A link to a successor: good while the mapping and the successor's code are as they were. */
 struct chain {
+	u64 rip;
 	struct block *b;
 	u32 map_gen;			/* cpu->map_gen[global] when it was made */
 	u32 global;			/* the successor's page is */
@@ -53,7 +59,6 @@ struct block {
 	const _Atomic u32 *gen2;
 	u32 gen2_seen;
 	u64 map_gen2;			/* both map_gen when the second page was last looked at */
-	struct chain chain[2];
 	struct uop u[];			/* the last one only holds the length in off */
 };
 
@@ -83,6 +88,9 @@ int block_engine_memory(struct soft *s);	/* RAM blocks were added; -ENOMEM */
 void block_engine_free(struct soft *s);		/* accepts half-made */
 void block_on_code_write(void *soft, u64 gpa, size_t len);	/* ram_on_code_write() */
 
+/* Where a call will return to: the link behind it, so that RET needs no lookup. */
+#define RAS_SIZE 16u
+
 /* Enter and leave the state in which this vCPU may be about to store through a write tag; and say
  * that it is between instructions, so that tags taken away before are not in use any more. */
 void block_inside(struct cpu *c);
@@ -108,8 +116,21 @@ _Noreturn void exec_gate_raise(struct cpu *c, unsigned vector);
 
 /* --- uop/: the functions of uops ---
  * Fill @u for @in, at u->off in @b; false: there is no fast form, use the generic one.
- * @last: it ends its block. */
+ * @last: nothing follows in its block. Jcc never ends one: not taken, it goes on. */
 bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *in, bool last);
+/* A CMP or TEST of registers followed by Jcc as one uop: the function, or NULL. */
+uop_fn *uop_fused(const struct insn *in, const struct insn *jcc);
+static inline bool insn_is_jcc(const struct insn *in)
+{
+	return in->op >= OP_JO && in->op <= OP_JNLE;
+}
+/* Does nothing that could be seen? */
+static inline bool insn_is_nop(const struct insn *in)
+{
+	return in->op == OP_NOP || in->op == OP_ENDBR32 || in->op == OP_ENDBR64;
+}
+/* Memory that lives as long as the block that is being made. */
+struct chain *block_chain(struct cpu *c, u64 rip);
 uop_fn uop_generic, uop_generic_end, uop_gate, uop_fall, uop_crossing;
 
 /* struct cpu.mode_key: what code decoded for it rests on. The upper half is the limit of CS outside
@@ -125,7 +146,7 @@ enum mode_bits {
 	MODE_LONG = 1 << 16,
 };
 
-/* Go on with @u. A jump in optimised builds; under sanitizers (which keep frames) the loop turns. */
+/* Go on with @u: a jump in optimised builds; sanitizers keep frames, so there the loop turns. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define UOP_LOOP 1
 #elif defined(__has_feature)

@@ -79,6 +79,8 @@ struct cpu {
 	bool flat;			/* DS ES SS CS: base 0, no limit in the way: only FS GS add */
 	_Atomic u32 look;		/* not 0: leave the block loop and look at v->requests etc. */
 	struct block *blk;		/* being executed; block.c */
+	struct { u64 rip; struct chain *chain; } ras[16];	/* calls under way; uop/flow.c */
+	u32 ras_top;
 	struct tlb_entry *tlb_data;	/* tlb[tlb_set]: set together with it */
 	u64 la_mask;			/* linear addresses: 64 or 32 bits */
 	struct tlb_entry *tlb_code;	/* tlb[...] for fetches; cpu_mode_changed() */

@@ -419,7 +419,7 @@ void native_exec(struct cpu *c, const struct insn *in)
 static const struct uop *uop_native(struct cpu *c, const struct uop *u)
 {
 	c->rip = c->blk->rip + u->off;
-	c->next_rip = uop_next_rip(c, u);
+	c->next_rip = uop_insn_next(c, u);
 	exec_stub(c, u->in, u->stub);
 	if (unlikely(uop_look(c))) {
 		c->rip = c->next_rip;

@@ -92,7 +92,7 @@ static bool fast_imul(const struct cpu *c, const struct block *b, struct uop *u,
 }
 
 /* The target of a direct branch, when it needs no check at run time. */
-static bool set_target(const struct cpu *c, const struct block *b, struct uop *u,
+static bool set_target(struct cpu *c, const struct block *b, struct uop *u,
 		       const struct insn *in)
 {
 	u64 to = b->rip + u->off + in->len + in->imm;
@@ -103,11 +103,11 @@ static bool set_target(const struct cpu *c, const struct block *b, struct uop *u
 		to = (u32)to;
 	if ((u64)((s64)(to << 16) >> 16) != to)
 		return false;
-	u->imm = to;
+	u->chain = block_chain(c, to);
 	return true;
 }
 
-static bool fast_flow(const struct cpu *c, struct block *b, struct uop *u, const struct insn *in)
+static bool fast_flow(struct cpu *c, struct block *b, struct uop *u, const struct insn *in)
 {
 	enum uop_ea ea;
 	bool mem;
@@ -124,7 +124,8 @@ static bool fast_flow(const struct cpu *c, struct block *b, struct uop *u, const
 		if (!set_target(c, b, u, in))
 			return false;
 		u->seg = SEG_SS;
-		u->chain = b->chain;
+		if (in->op == OP_CALL)	/* right behind the other: flow.c takes both as an array */
+			block_chain(c, uop_trunc_rip(c, b->rip + u->off + in->len));
 		u->fn = in->op == OP_JMP ? uop_jmp :
 			in->op == OP_CALL ? (c->mode == 8 ? uop_call64 : uop_call32) :
 			uop_jcc(in->opcode & 15);
@@ -132,9 +133,11 @@ static bool fast_flow(const struct cpu *c, struct block *b, struct uop *u, const
 	}
 	if (!set_one(c, b, u, in, 0, &mem, &ea))
 		return false;
-	if (in->op == OP_CALL)
+	if (in->op == OP_CALL) {
+		u->imm = (uintptr_t)block_chain(c, uop_trunc_rip(c, b->rip + u->off + in->len));
+		u->seg = in->seg;
 		u->fn = uop_call_ind(c->mode, mem, ea);
-	else
+	} else
 		u->fn = mem ? uop_jmp_mem(c->mode, ea) : uop_jmp_reg;
 	return true;
 }
@@ -165,7 +168,7 @@ bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *
 	bool mem;
 
 	if (in->lock || in->rep || c->mode == 2 || !c->flat ||
-	    last != (in->desc->cls == CL_BRANCH))
+	    (last != (in->desc->cls == CL_BRANCH) && !insn_is_jcc(in)))
 		return false;
 	if (in->desc->attr & A_NATIVE)
 		return uop_vec(c, b, u, in);
@@ -211,7 +214,7 @@ bool uop_fast(struct cpu *c, struct block *b, struct uop *u, const struct insn *
 	case OP_JMP: case OP_CALL: case OP_RET:
 		return fast_flow(c, b, u, in);
 	}
-	if (in->desc->cls == CL_BRANCH && in->op >= OP_JO && in->op <= OP_JNLE)
+	if (insn_is_jcc(in))
 		return fast_flow(c, b, u, in);
 	if (in->op >= OP_CMOVO && in->op <= OP_CMOVNLE) {
 		if (!set_one(c, b, u, in, 1, &mem, &ea))

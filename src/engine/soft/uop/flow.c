@@ -3,8 +3,8 @@
  * (canonical, inside CS); indirect ones that look odd go to the generic function. */
 #include "engine/soft/uop/uop.h"
 
-#define FOLLOW(c, ch, rip) do { \
-	const struct uop *to_ = uop_follow(c, ch, rip); \
+#define FOLLOW(c, ch) do { \
+	const struct uop *to_ = uop_follow(c, ch); \
 	if (unlikely(!to_)) \
 		return NULL; \
 	GOTO(c, to_); \
@@ -16,6 +16,30 @@
 	GOTO(c, to_); \
 } while (0)
 
+/* Calls remember the link to what follows them: RET then takes it when that is where it goes, in
+ * the mode that the link was made in. */
+static inline void ras_push(struct cpu *c, struct chain *ch)
+{
+	unsigned i = c->ras_top++ % RAS_SIZE;
+
+	c->ras[i].rip = ch->rip;
+	c->ras[i].chain = ch;
+}
+#define RETURN(c, to) do { \
+	unsigned i_ = --(c)->ras_top % RAS_SIZE; \
+	struct chain *ch_ = (c)->ras[i_].chain; \
+	if (likely((c)->ras[i_].rip == (to) && ch_ && ch_->b && \
+		   ch_->b->mode_key == (c)->mode_key)) \
+		FOLLOW(c, ch_); \
+	(c)->rip = (to); \
+	{ \
+		const struct uop *to_ = ch_ && ch_->rip == (to) ? block_link(c, ch_) : block_next(c); \
+		if (unlikely(!to_)) \
+			return NULL; \
+		GOTO(c, to_); \
+	} \
+} while (0)
+
 static inline bool canonical(u64 rip)
 {
 	return (u64)((s64)(rip << 16) >> 16) == rip;
@@ -23,16 +47,17 @@ static inline bool canonical(u64 rip)
 
 const struct uop *uop_jmp(struct cpu *c, const struct uop *u)
 {
-	FOLLOW(c, u->chain + 1, u->imm);
+	FOLLOW(c, u->chain);
 }
 
 #define JCC_(cond) \
 static const struct uop *jcc##cond(struct cpu *c, const struct uop *u) \
 { \
-	if (cc_test(c->cc, cond)) \
-		FOLLOW(c, u->chain + 1, u->imm); \
-	else \
-		FOLLOW(c, u->chain, uop_next_rip(c, u)); \
+	if (cc_test(c->cc, cond)) { \
+		c->stats.insns -= u->rest; \
+		FOLLOW(c, u->chain); \
+	} \
+	NEXT(c, u); \
 }
 JCC_(0) JCC_(1) JCC_(2) JCC_(3) JCC_(4) JCC_(5) JCC_(6) JCC_(7)
 JCC_(8) JCC_(9) JCC_(10) JCC_(11) JCC_(12) JCC_(13) JCC_(14) JCC_(15)
@@ -55,10 +80,11 @@ const struct uop *uop_call##name(struct cpu *c, const struct uop *u) \
 	bool leave = uop_st##n(c, u, sp, (t)uop_next_rip(c, u)); \
 	c->r[RSP] = sp; \
 	if (unlikely(leave)) { \
-		c->rip = u->imm; \
+		c->rip = u->chain->rip; \
 		return NULL; \
 	} \
-	FOLLOW(c, u->chain + 1, u->imm); \
+	ras_push(c, u->chain + 1); \
+	FOLLOW(c, u->chain); \
 } \
 const struct uop *uop_ret##name(struct cpu *c, const struct uop *u) \
 { \
@@ -67,7 +93,7 @@ const struct uop *uop_ret##name(struct cpu *c, const struct uop *u) \
 	if (unlikely(!CHECK##n##_(to))) \
 		return uop_redo(c, u); \
 	c->r[RSP] = (t)(sp + n + u->imm); \
-	BRANCH(c, to); \
+	RETURN(c, to); \
 } \
 static inline const struct uop *call_to##n(struct cpu *c, const struct uop *u, t to) \
 { \
@@ -78,6 +104,7 @@ static inline const struct uop *call_to##n(struct cpu *c, const struct uop *u, t
 	leave = uop_st##n(c, u, sp, (t)uop_next_rip(c, u)); \
 	c->r[RSP] = sp; \
 	c->rip = to; \
+	ras_push(c, (struct chain *)u->imm); \
 	return leave ? NULL : block_next(c); \
 } \
 static const struct uop *call##n##_r(struct cpu *c, const struct uop *u) \

@@ -7,7 +7,7 @@
 const struct uop *uop_generic(struct cpu *c, const struct uop *u)
 {
 	uop_at(c, u);
-	c->next_rip = uop_next_rip(c, u);
+	c->next_rip = uop_insn_next(c, u);
 	u->exec(c, u->in);
 	if (unlikely(uop_look(c))) {
 		c->rip = c->next_rip;
@@ -20,7 +20,7 @@ const struct uop *uop_generic(struct cpu *c, const struct uop *u)
 const struct uop *uop_generic_end(struct cpu *c, const struct uop *u)
 {
 	uop_at(c, u);
-	c->next_rip = uop_next_rip(c, u);
+	c->next_rip = uop_insn_next(c, u);
 	u->exec(c, u->in);
 	return uop_goto(c, c->next_rip);
 }
@@ -36,8 +36,10 @@ const struct uop *uop_gate(struct cpu *c, const struct uop *u)
 /* The block ended for want of room: on to the next one. */
 const struct uop *uop_fall(struct cpu *c, const struct uop *u)
 {
-	u = uop_follow(c, u->chain, uop_trunc_rip(c, c->blk->rip + u->off));
-	return u;
+	u = uop_follow(c, u->chain);
+	if (unlikely(!u))
+		return NULL;
+	GOTO(c, u);
 }
 
 /* First of a block whose instruction lies in two pages. */

@@ -3,7 +3,7 @@
  *
  * Quick forms are for 64-bit code and for 32-bit code in flat segments: a linear address is what
  * the operand says plus the base of FS or GS, cut to c->la_mask. Their way out of anything unusual
- * is a call that does not come back fast: c->rip is then made right first, so that a fault finds it.
+ * is a call that does not come back fast: c->rip is then made right first, where a fault finds it.
  * What even that call cannot do (a read-modify-write that is no single host access) is decoded
  * anew and executed by the generic function: uop_redo(). */
 #ifndef PENTA_SOFT_UOP_H
@@ -25,7 +25,13 @@ static inline u64 uop_trunc_rip(const struct cpu *c, u64 rip)
 	return c->mode == 8 ? rip : c->mode == 4 ? (u32)rip : (u16)rip;
 }
 
-/* RIP of the instruction after @u. */
+/* RIP of the instruction that a generic uop is followed by: also of a NOP that has no uop. */
+static inline u64 uop_insn_next(const struct cpu *c, const struct uop *u)
+{
+	return uop_trunc_rip(c, c->blk->rip + u->off + u->in->len);
+}
+
+/* Where execution goes on after @u. */
 static inline u64 uop_next_rip(const struct cpu *c, const struct uop *u)
 {
 	return uop_trunc_rip(c, c->blk->rip + u[1].off);
@@ -37,8 +43,8 @@ static inline void uop_at(struct cpu *c, const struct uop *u)
 	c->rip = c->blk->rip + u->off;
 }
 
-/* To the block at @rip by a link. */
-static inline const struct uop *uop_follow(struct cpu *c, struct chain *ch, u64 rip)
+/* To a successor by its link. */
+static inline const struct uop *uop_follow(struct cpu *c, struct chain *ch)
 {
 	struct block *b = ch->b;
 
@@ -47,7 +53,7 @@ static inline const struct uop *uop_follow(struct cpu *c, struct chain *ch, u64 
 		c->stats.insns += b->ninsns;
 		return b->u;
 	}
-	c->rip = rip;
+	c->rip = ch->rip;
 	return block_link(c, ch);
 }
 
@@ -102,7 +108,7 @@ guest_racy static inline bool uop_st##n(struct cpu *c, const struct uop *u, u64 
 	} \
 	return uop_st_slow(c, u, la, val, n); \
 } \
-static inline volatile gt *uop_rmw##n(struct cpu *c, const struct uop *u, u64 la) \
+guest_racy static inline volatile gt *uop_rmw##n(struct cpu *c, const struct uop *u, u64 la) \
 { \
 	const struct tlb_entry *e = tlb_at(c, la); \
 	if (likely(e->tag_w == ((la + n - 1) & PAGE_MASK))) \
