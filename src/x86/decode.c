@@ -391,6 +391,8 @@ static int operand(struct dec *d, const struct insn_enc *e, unsigned i, struct o
 		return reg > SEG_GS || (o->write && reg == SEG_CS) ? -EILSEQ : 0;
 	case AM_C:
 		o->kind = OPD_CR;
+		if (e->flags & ENC_LOCK && d->rex_r)
+			return -EILSEQ;
 		o->reg = (e->flags & ENC_LOCK ? 8 : reg) | d->rex_r;
 		return BIT(o->reg) & (BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(8)) ? 0 : -EILSEQ;
 	case AM_D:

@@ -147,7 +147,8 @@ static void exec_lar(struct cpu *c, const struct insn *in)
 		set_zf(c, false);
 		return;
 	}
-	opd_write(c, in, 0, d.hi & 0x00f0ff00);
+	/* Bits 19-16, the limit's highest, are undefined on Intel. */
+	opd_write(c, in, 0, d.hi & (cpu_is_amd(c) ? 0x00ffff00 : 0x00f0ff00));
 	set_zf(c, true);
 }
 

@@ -7,6 +7,7 @@
  * below the stack pointer. */
 #include "engine/soft/cpu.h"
 #include "engine/soft/operand.h"
+#include "engine/soft/seg.h"	// cpu_is_amd()
 
 static void exec_push(struct cpu *c, const struct insn *in)
 {
@@ -32,20 +33,22 @@ static void exec_pop(struct cpu *c, const struct insn *in)
 	stack_set(c, RSP, sp + in->opsize);
 }
 
-/* Silicon writes only the selector's 16 bits of a wider stack slot (the rest stays). */
+/* Of a 32-bit stack slot Intel accesses only the selector's 16 bits (the rest stays), AMD all. */
 static void exec_push_seg(struct cpu *c, const struct insn *in)
 {
 	u64 sp = stack_trunc(c, c->r[RSP] - in->opsize);
+	bool half = in->opsize == 4 && !cpu_is_amd(c);
 
 	mem_probe(c, SEG_SS, sp, in->opsize, true);
-	mem_st(c, SEG_SS, sp, c->seg[in->opd[0].reg].sel, in->opsize == 8 ? 8 : 2);
+	mem_st(c, SEG_SS, sp, c->seg[in->opd[0].reg].sel, half ? 2 : in->opsize);
 	stack_set(c, RSP, sp);
 }
 
 static void exec_pop_seg(struct cpu *c, const struct insn *in)
 {
+	bool half = in->opsize == 4 && !cpu_is_amd(c);
 	u64 sp = c->r[RSP];
-	u64 sel = mem_ld(c, SEG_SS, stack_trunc(c, sp), in->opsize == 8 ? 8 : 2);
+	u64 sel = mem_ld(c, SEG_SS, stack_trunc(c, sp), half ? 2 : in->opsize);
 	unsigned width = c->stack_size;
 
 	seg_load(c, in->opd[0].reg, (u16)sel);

@@ -52,7 +52,9 @@ unsigned exec_gate(const struct cpu *c, const struct insn *in)
 {
 	const struct insn_desc *d = in->desc;
 
-	if (in->lock && (!(d->attr & A_LOCK) || in->opd[0].kind != OPD_MEM))
+	/* LOCK MOV CR0 is CR8. */
+	if (in->lock && in->op != OP_MOV_CR &&
+	    (!(d->attr & A_LOCK) || in->opd[0].kind != OPD_MEM))
 		return EXC_UD;
 	if ((d->attr & A_NO64) && c->mode == 8)
 		return EXC_UD;

@@ -37,6 +37,14 @@ void code_commit(struct cpu *c, struct desc *d, unsigned cpl, u64 off)
 	cpu_mode_changed(c);
 }
 
+/* Between 64-bit and compatibility mode the stack is used as the new mode uses
+ * it: for what CALL pushes, and for what RET adds. */
+static void stk_of_mode(struct cpu *c, struct stk *s, bool to64)
+{
+	s->is64 = to64;
+	s->mask = to64 ? ~0ull : c->seg[SEG_SS].attr & SEG_A_DB ? 0xffffffff : 0xffff;
+}
+
 static void real_target(struct cpu *c, u16 sel, u64 off)
 {
 	if (off > (cpu_v86(c) ? 0xffff : c->seg[SEG_CS].limit))
@@ -81,6 +89,8 @@ static void to_code(struct cpu *c, struct desc *d, u64 off, unsigned opsize, boo
 	off &= ip_mask(opsize);
 	if (call) {
 		stk_current(c, &s);
+		if (cpu_long(c))
+			stk_of_mode(c, &s, desc_is_code64(c, d));
 		stk_need(c, &s, 2 * opsize);
 	}
 	code_check_target(c, d, off);
@@ -312,6 +322,8 @@ void far_ret(struct cpu *c, unsigned opsize, unsigned pop_bytes)
 	}
 	ret_check_cs(c, sel, &cs);
 	outer = (sel & 3) > c->cpl;
+	if (!outer && cpu_long(c))
+		stk_of_mode(c, &s, desc_is_code64(c, &cs));
 	s.sp += pop_bytes;
 	if (outer) {
 		sp = stk_pop(c, &s, opsize);

@@ -387,10 +387,19 @@ void stk_need(struct cpu *c, const struct stk *s, unsigned len)
 	lin_probe(c, stk_linear(c, s, sp, 2), 2, true, s->as);
 }
 
+static u64 stk_item(struct cpu *c, const struct stk *s, u64 off, unsigned size)
+{
+	u64 la = stk_linear(c, s, off, size);
+
+	if (unlikely(s->as == AS_CURRENT && c->tlb_set == TLB_SLOW && (la & (size - 1))))
+		cpu_raise_err(c, EXC_AC, 0);
+	return la;
+}
+
 void stk_push(struct cpu *c, struct stk *s, u64 val, unsigned size)
 {
 	u64 sp = (s->sp - size) & s->mask;
-	u64 la = stk_linear(c, s, sp, size);
+	u64 la = stk_item(c, s, sp, size);
 
 	lin_st(c, la, val, size, s->as);
 	s->sp = (s->sp & ~s->mask) | sp;
@@ -398,7 +407,7 @@ void stk_push(struct cpu *c, struct stk *s, u64 val, unsigned size)
 
 u64 stk_pop(struct cpu *c, struct stk *s, unsigned size)
 {
-	u64 val = lin_ld(c, stk_linear(c, s, s->sp & s->mask, size), size, s->as);
+	u64 val = lin_ld(c, stk_item(c, s, s->sp & s->mask, size), size, s->as);
 
 	s->sp = (s->sp & ~s->mask) | ((s->sp + size) & s->mask);
 	return val;

@@ -286,11 +286,15 @@ static void set_ac(struct cpu *c, bool on)
 
 static void exec_stac(struct cpu *c, const struct insn *in)
 {
+	if (c->cpl)
+		raise_ud(c);
 	set_ac(c, true);
 }
 
 static void exec_clac(struct cpu *c, const struct insn *in)
 {
+	if (c->cpl)
+		raise_ud(c);
 	set_ac(c, false);
 }
 
