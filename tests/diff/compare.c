@@ -45,8 +45,8 @@ static void ext_of(const u8 *x, struct ext *e)
 		e->ftw = x[4];
 		if (e->fsw & FSW_ES) {	/* AMD keeps them for the handler alone */
 			e->fop = get_le16(x + 6) & 0x7ff;
-			e->fip = get_le64(x + 8);
-			e->fdp = get_le64(x + 16);
+			e->fip = get_le64(x + 8) << 7 >> 7;	/* as many bits as there are */
+			e->fdp = get_le64(x + 16) << 7 >> 7;
 		}
 		for (unsigned i = 0; i < 8; i++)
 			memcpy(e->st[i], x + 32 + 16 * i, 10);
@@ -123,8 +123,11 @@ static bool random_result(const struct diff_case *c, unsigned *reg)
 
 /* --- comparison --- */
 
-static u64 gpr_mask(const struct diff_case *c, unsigned i)
+/* Outside 64-bit code the upper halves do not exist, and nobody keeps RSP's for later. */
+static u64 gpr_mask(const struct diff_case *c, const struct diff_result *r, unsigned i)
 {
+	if (i == RSP && (c->mode != 8 || r->sel[SEG_CS] != SEL_CS64))
+		return UINT32_MAX;
 	return c->mode == 8 ? UINT64_MAX : i < 8 ? UINT32_MAX : 0;
 }
 
@@ -139,10 +142,23 @@ static bool any_order(const struct diff_case *c, const struct diff_result *r)
 		case OP_FNSAVE: case OP_FRSTOR: case OP_FNSTENV: case OP_FLDENV: case OP_FXRSTOR:
 		case OP_FLD: case OP_FSTP: case OP_FBLD: case OP_FBSTP: case OP_CALL:
 		case OP_MASKMOVDQU: case OP_VMASKMOVDQU: case OP_MASKMOVQ:
+		case OP_CALLF: case OP_JMPF: case OP_RETF: case OP_IRET:
 			return true;
 		}
 	}
 	return false;
+}
+
+/* What a call that faults at its target leaves below the stack pointer is nobody's. */
+static bool same_memory(const struct diff_case *c, const struct diff_result *a,
+			const struct diff_result *b)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->insn[i].row != UINT16_MAX && a->rip == start_ip(c) + c->insn[i].off &&
+		    (insn_table[c->insn[i].row].op == OP_CALLF ||
+		     insn_table[c->insn[i].row].op == OP_CALL))
+			return true;
+	return memcmp(a->win, b->win, WIN_SIZE) == 0;
 }
 
 static bool memory_fault(unsigned v)
@@ -176,9 +192,34 @@ static bool same_gprs(const struct diff_case *c, const struct diff_result *a,
 
 	random_result(c, &random);
 	for (unsigned i = 0; i < 16; i++)
-		if (i != random && (a->gpr[i] ^ b->gpr[i]) & gpr_mask(c, i))
+		if (i != random && (a->gpr[i] ^ b->gpr[i]) & gpr_mask(c, a, i))
 			return false;
 	return true;
+}
+
+static bool seg_loads(const struct diff_case *c)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->insn[i].row != UINT16_MAX &&
+		    insn_table[c->insn[i].row].cls == CL_SEGMENT)
+			return true;
+	return false;
+}
+
+/* A null selector leaves its base as it was on AMD, and 0 on Intel: nobody can tell. */
+static bool same_base(const struct diff_case *c, u16 sel, u64 a, u64 b)
+{
+	return a == b || (!(sel & ~3) && (c->mode != 8 || seg_loads(c)));
+}
+
+static bool same_segs(const struct diff_case *c, const struct diff_result *a,
+		      const struct diff_result *b)
+{
+	for (unsigned i = 0; i < 6; i++)
+		if (a->sel[i] != b->sel[i] && (i == SEG_CS || i == SEG_SS || (a->sel[i] | b->sel[i]) & ~3))
+			return false;	/* the kernel's IRET makes null selectors 0 */
+	return same_base(c, a->sel[SEG_FS], a->fs_base, b->fs_base) &&
+	       same_base(c, a->sel[SEG_GS], a->gs_base, b->gs_base);
 }
 
 static bool same_ext(const struct diff_result *a, const struct diff_result *b)
@@ -209,8 +250,8 @@ enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_resu
 		return DIFF_SKIP;
 	if (b->status != DIFF_DONE)
 		return DIFF_DIFFERS;
-	rest = same_event(c, a, b) && same_gprs(c, a, b) && same_ext(a, b) &&
-	       memcmp(a->win, b->win, WIN_SIZE) == 0;
+	rest = same_event(c, a, b) && same_gprs(c, a, b) && same_ext(a, b) && same_segs(c, a, b) &&
+	       same_memory(c, a, b);
 	if (rest && !fl)
 		return DIFF_SAME;
 	u = undefined(c, a->rip, &read);
@@ -233,6 +274,22 @@ static void row(FILE *f, const char *what, u64 was, u64 a, u64 b)
 {
 	fprintf(f, "#     %-8s was %016llx host %016llx penta %016llx\n", what,
 		(unsigned long long)was, (unsigned long long)a, (unsigned long long)b);
+}
+
+static void print_segs(FILE *f, const struct diff_case *c, const struct diff_result *a,
+		       const struct diff_result *b)
+{
+	static const char *const name[6] = { "es", "cs", "ss", "ds", "fs", "gs" };
+	const struct diff_segs *s = &diff_segs[mode_index(c->mode)][c->segs];
+	const u16 was[6] = { s->es, s->cs, s->ss, s->ds, s->fs, s->gs };
+
+	for (unsigned i = 0; i < 6; i++)
+		if (a->sel[i] != b->sel[i])
+			row(f, name[i], was[i], a->sel[i], b->sel[i]);
+	if (!same_base(c, a->sel[SEG_FS], a->fs_base, b->fs_base))
+		row(f, "fsbase", c->fs_base, a->fs_base, b->fs_base);
+	if (!same_base(c, a->sel[SEG_GS], a->gs_base, b->gs_base))
+		row(f, "gsbase", c->gs_base, a->gs_base, b->gs_base);
 }
 
 static void print_ext(FILE *f, const u8 *was, const u8 *a, const u8 *b)
@@ -353,10 +410,11 @@ void diff_print(FILE *f, const struct diff_case *c, const struct diff_result *a,
 	else
 		fprintf(f, "#     both: #%u at rip %llx\n", a->vector, (unsigned long long)a->rip);
 	for (unsigned i = 0; i < 16; i++)
-		if ((a->gpr[i] ^ b->gpr[i]) & gpr_mask(c, i))
+		if ((a->gpr[i] ^ b->gpr[i]) & gpr_mask(c, a, i))
 			row(f, gpr_name[i], c->gpr[i], a->gpr[i], b->gpr[i]);
 	if (a->flags != b->flags)
 		row(f, "rflags", c->flags, a->flags, b->flags);
+	print_segs(f, c, a, b);
 	print_ext(f, c->xs, a->xs, b->xs);
 	print_memory(f, c, a, b, pool);
 }

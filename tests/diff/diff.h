@@ -87,7 +87,8 @@ struct diff_result {
 	u8 vector;
 	u32 error;
 	u64 cr2;			/* page faults */
-	u64 gpr[16], rip, flags;
+	u64 gpr[16], rip, flags, fs_base, gs_base;
+	u16 sel[6];			/* enum seg */
 	_Alignas(64) u8 xs[XS_SIZE];
 	u8 win[WIN_SIZE];
 };

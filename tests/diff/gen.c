@@ -15,7 +15,6 @@
 
 #define XS_POOL 512
 #define SLOTS_MAX 8
-#define EXTRA_OPS 24
 
 struct rowinfo {
 	u8 nslot;
@@ -145,16 +144,19 @@ static void fill_xs(struct gen *g, u8 *x)
 
 /* --- rows --- */
 
-/* Beyond A_USER: what user mode can try, and what it gets for it. Not INT1: a hypervisor that
- * intercepts #DB may report the instruction itself; nor what shows the host's own XCR0 and
- * MXCSR_MASK (XGETBV, FXSAVE). */
+/* Beyond A_USER: what user mode can try, and what it gets for it. Left out is what Linux answers
+ * itself (system calls; SGDT and its kin, which it emulates), what shows the host (CPUID, RDTSC,
+ * XGETBV, FXSAVE's MXCSR_MASK), and INT1: a hypervisor that intercepts #DB may report the
+ * instruction itself. */
 static bool is_extra(const struct insn_desc *d)
 {
-	static const u16 ops[] = { OP_INT3, OP_INTO, OP_UD2, OP_CLI, OP_STI, OP_LDMXCSR,
-		OP_STMXCSR, OP_VLDMXCSR, OP_VSTMXCSR, OP_HLT, OP_CLTS, OP_INVLPG,
-		OP_LGDT, OP_LIDT, OP_LLDT, OP_LTR, OP_WBINVD, OP_INVD, OP_FXRSTOR,
-		OP_RDFSBASE, OP_RDGSBASE, OP_WRGSBASE, OP_WRFSBASE };
+	static const u16 ops[] = { OP_INT3, OP_INTO, OP_INT, OP_UD0, OP_UD1, OP_UD2, OP_CLI, OP_STI,
+		OP_LDMXCSR, OP_STMXCSR, OP_VLDMXCSR, OP_VSTMXCSR, OP_FXRSTOR, OP_RDFSBASE,
+		OP_RDGSBASE, OP_WRGSBASE, OP_WRFSBASE, OP_JMPF, OP_CALLF, OP_RETF, OP_IRET,
+		OP_CLAC, OP_STAC, OP_LAR, OP_LSL, OP_VERR, OP_VERW, OP_ARPL, OP_RSM };
 
+	if (d->cls == CL_SEGMENT || d->cls == CL_IO || (d->attr & A_CPL0))
+		return true;
 	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++)
 		if (d->op == ops[i])
 			return true;
@@ -558,8 +560,6 @@ static u64 aim(struct making *m, struct insn *in, u8 *code, u64 la)
 
 	if (c->mode != 8 && chance(g, 95))
 		off = (u32)off;
-	if (c->mode == 8 && in->seg >= SEG_FS && (s64)(t << 16) >> 16 == (s64)t)
-		off = (u64)((s64)(off << 16) >> 16);	/* AMD looks at the offset alone, too */
 	if (in->rip_rel) {
 		put_bytes(code + at, off - (la + in->len), 4);
 		return t;
@@ -634,6 +634,110 @@ static void patch(struct making *m, u64 la, u64 v, unsigned len)
 	p->len = (u8)len;
 	put_le64(p->byte, v);
 	c->npatch++;
+}
+
+/* A selector: the good ones, their neighbours with other RPLs, system segments, beyond tables. */
+static u16 selector(struct gen *g)
+{
+	static const u16 gdt[] = { 0, 3, 0x23, 0x2b, 0x33, 0x23, 0x2b, 0x33, 0x20, 0x29, 0x32, 0x0b,
+				   0x10, 0x13, 0x18, 0x1b, 0x40, 0x43, 0x53, 0x48, 0x63, 0x80, 0x83 };
+
+	switch (below(g, 8)) {
+	case 0: return (u16)rnd(g);
+	case 1: return (u16)(below(g, LDT_N + 2) << 3 | 4 | below(g, 4));
+	case 2: case 3: return LDT_SEL(below(g, LDT_N));
+	default: return gdt[below(g, ARRAY_SIZE(gdt))];
+	}
+}
+
+static u16 code_selector(struct gen *g)
+{
+	static const u16 code[] = { SEL_CS64, SEL_CS32, LDT_SEL(LDT_CODE16), LDT_SEL(LDT_CODE32) };
+
+	return chance(g, 70) ? code[below(g, 4)] : selector(g);
+}
+
+/* Operand @i, a selector: in a register or in memory at @mem. */
+static void put_selector(struct making *m, const struct insn *in, unsigned i, u64 mem)
+{
+	u16 sel = selector(m->g);
+
+	if (in->opd[i].kind == OPD_MEM)
+		patch(m, mem, sel, 2);
+	else if (in->opd[i].kind == OPD_GPR && !(m->claimed >> in->opd[i].reg & 1))
+		m->c->gpr[in->opd[i].reg] = (m->c->gpr[in->opd[i].reg] & ~0xffffull) | sel;
+}
+
+/* A far pointer to the INT3 behind the code, at @la in the window. */
+static void put_far(struct making *m, u64 la, unsigned size, u16 sel, unsigned len)
+{
+	struct diff_case *c = m->c;
+	u64 ip = c->at + c->code_len + len - diff_seg_base(sel);
+
+	patch(m, la, chance(m->g, 92) ? ip : value(m->g), size);
+	patch(m, la + size, sel, 2);
+}
+
+/* Segment loads and far transfers. Far transfers change the mode: they are cases of their own. */
+static void far_operands(struct making *m, const struct insn *in, u8 *code, u64 mem)
+{
+	struct gen *g = m->g;
+	struct diff_case *c = m->c;
+	u64 sp = c->gpr[RSP] + seg_base(c, SEG_SS);
+	unsigned size = in->opsize, i;
+	u16 sel;
+
+	switch (in->op) {
+	case OP_MOV_SEG:
+		if (in->opd[0].kind == OPD_SEG)
+			put_selector(m, in, 1, mem);
+		return;
+	case OP_POP_SEG:
+		patch(m, sp, selector(g), 2);
+		return;
+	case OP_LES: case OP_LDS: case OP_LSS: case OP_LFS: case OP_LGS:
+		patch(m, mem + size, selector(g), 2);
+		return;
+	case OP_LAR: case OP_LSL:
+		put_selector(m, in, 1, mem);
+		return;
+	case OP_ARPL:
+		put_selector(m, in, 1, mem);
+		put_selector(m, in, 0, mem);
+		return;
+	case OP_VERR: case OP_VERW:
+		put_selector(m, in, 0, mem);
+		return;
+	case OP_JMPF: case OP_CALLF:
+		sel = code_selector(g);
+		if (in->opd[0].kind == OPD_MEM) {
+			put_far(m, mem, size, sel, in->len);
+			return;
+		}
+		i = in->len - in->imm_len;
+		put_bytes(code + i, c->at + c->code_len + in->len - diff_seg_base(sel), size);
+		put_bytes(code + i + size, sel, 2);
+		return;
+	case OP_RETF:
+		put_far(m, sp, size, code_selector(g), in->len);
+		return;
+	case OP_IRET:
+		sel = code_selector(g);
+		put_far(m, sp, size, sel, in->len);
+		patch(m, sp + 2 * size, (rnd(g) & ~(u64)(chance(g, 90) ? FL_TF : 0)) | FL_IF, size);
+		if (c->mode == 8) {
+			patch(m, sp + 3 * size, chance(g, 80) ? sp + below(g, 64) : value(g), size);
+			patch(m, sp + 4 * size, chance(g, 60) ? SEL_DS : selector(g), 2);
+		}
+		return;
+	default:
+		return;
+	}
+}
+
+static bool is_far(const struct insn *in)
+{
+	return in->op == OP_JMPF || in->op == OP_CALLF || in->op == OP_RETF || in->op == OP_IRET;
 }
 
 /* Registers that instructions use without naming them in the encoding. */
@@ -718,6 +822,8 @@ static bool vendors_differ(const struct insn *in)
 	if ((in->op == OP_VPINSRD || in->op == OP_VPEXTRD) && in->mode != 8)
 		return in->vex_w;
 	if (in->op == OP_MOVSXD && in->opsize == 2)
+		return true;
+	if (in->op == OP_INT && in->imm == 0x80)	/* Linux' own */
 		return true;
 	return (in->op == OP_LOOPE || in->op == OP_LOOPNE) && in->rep;
 }
@@ -807,8 +913,9 @@ static void registers(struct making *m)
 		c->flags |= FL_NT;
 	if (chance(g, 2))
 		c->flags |= FL_ID;
-	c->fs_base = chance(g, 90) ? WIN_BASE + below(g, 512) : rnd(g) >> 17;
-	c->gs_base = chance(g, 90) ? WIN_BASE - below(g, 512) : rnd(g) | 0xffff800000000000ull;
+	/* Not far from 0: AMD finds an offset not canonical also where base and offset together are. */
+	c->fs_base = chance(g, 80) ? WIN_BASE + below(g, 512) : (u32)rnd(g);
+	c->gs_base = chance(g, 80) ? WIN_BASE - below(g, 512) : (u64)(s64)(s32)rnd(g);
 }
 
 /* Half of a sequence's instructions should find their pointers in order. */
@@ -890,7 +997,7 @@ void gen_case(struct gen *g, struct diff_case *c, unsigned slot)
 		}
 		if (!in->desc && (!m.single || c->edge))
 			continue;
-		if (in->desc && ((is_random(in) && !m.single) || vendors_differ(in)))
+		if (in->desc && (((is_random(in) || is_far(in)) && !m.single) || vendors_differ(in)))
 			continue;
 		if (c->code_len + in->len + 1u > SLOT_SIZE)
 			break;
@@ -903,6 +1010,7 @@ void gen_case(struct gen *g, struct diff_case *c, unsigned slot)
 				mem[c->n] = aim(&m, in, bytes, c->at + x->off);
 			immediates(&m, in, bytes);
 			implied(&m, in, mem[c->n]);
+			far_operands(&m, in, bytes, mem[c->n]);
 			for (unsigned i = 0; i < in->nopd; i++)
 				if (in->opd[i].kind == OPD_REL &&
 				    (!m.single || in->imm_len < 4 || chance(g, 85))) {

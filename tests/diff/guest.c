@@ -124,9 +124,18 @@ static void kernel_tables(struct guest *g)
 	const struct cpu_seg k_cs = { 0x10, SEG_A_P | SEG_A_S | SEG_A_CODE | SEG_A_RW |
 				      SEG_A_ACCESSED | SEG_A_L | SEG_A_G, UINT32_MAX, 0 };
 	const u16 user[] = { SEL_CS32, SEL_DS, SEL_CS64 };
+	const struct cpu_seg k_cs32 = { 0, SEG_A_P | SEG_A_S | SEG_A_CODE | SEG_A_RW |
+					SEG_A_ACCESSED | SEG_A_DB | SEG_A_G, UINT32_MAX, 0 };
+	const struct cpu_seg k_ds = { 0, SEG_A_P | SEG_A_S | SEG_A_RW | SEG_A_ACCESSED | SEG_A_DB |
+				      SEG_A_G, UINT32_MAX, 0 };
+	const struct cpu_seg cpunode = { 0, SEG_A_P | SEG_A_S | SEG_A_DPL | SEG_A_EC |
+					 SEG_A_ACCESSED | SEG_A_DB, 0, 0 };
 	const u64 k = KERNEL_GPA, tss = KERNEL_BASE + K_TSS, ldt = KERNEL_BASE + K_LDT;
 
+	poke64(g, k + K_GDT + 0x08, descriptor(&k_cs32));
 	poke64(g, k + K_GDT + 0x10, descriptor(&k_cs));
+	poke64(g, k + K_GDT + 0x18, descriptor(&k_ds));
+	poke64(g, k + K_GDT + 0x78, descriptor(&cpunode));
 	for (unsigned i = 0; i < ARRAY_SIZE(user); i++) {
 		struct cpu_seg s = seg_of(user[i]);
 
@@ -289,6 +298,12 @@ static void collect(struct guest *g, struct diff_result *r)
 	memcpy(r->gpr, c->r, sizeof(r->gpr));
 	r->gpr[RSP] = get_le64(g->stack_top - 16);
 	r->cr2 = c->cr2;
+	for (unsigned i = 0; i < 6; i++)
+		r->sel[i] = c->seg[i].sel;
+	r->sel[SEG_CS] = get_le16(g->stack_top - 32);
+	r->sel[SEG_SS] = get_le16(g->stack_top - 8);
+	r->fs_base = c->seg[SEG_FS].base;
+	r->gs_base = c->seg[SEG_GS].base;
 }
 
 void guest_run(struct guest *g, const struct diff_case *k, struct diff_result *r)

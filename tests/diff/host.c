@@ -104,7 +104,7 @@ struct host {
 
 /* Loaded by the assembly before sigreturn, and the C library's FS base for the way back. */
 struct child_segs { u64 fs_base, gs_base, flags; u16 ds, es, fs, gs; bool bases; };
-struct child_segs diff_child_segs;
+struct child_segs diff_child_segs, diff_child_seen;	/* to be loaded; found after the trap */
 u64 diff_child_libc_fs;
 
 static struct {
@@ -124,6 +124,14 @@ __asm__(
 	".text\n"
 	".globl diff_child_entry\n"
 	"diff_child_entry:\n"
+	"	rdfsbase %rax\n"
+	"	mov %rax, diff_child_seen(%rip)\n"
+	"	rdgsbase %rax\n"
+	"	mov %rax, 8+diff_child_seen(%rip)\n"
+	"	mov %ds, 24+diff_child_seen(%rip)\n"
+	"	mov %es, 26+diff_child_seen(%rip)\n"
+	"	mov %fs, 28+diff_child_seen(%rip)\n"
+	"	mov %gs, 30+diff_child_seen(%rip)\n"
 	"	mov diff_child_libc_fs(%rip), %rax\n"
 	"	wrfsbase %rax\n"
 	"	mov %rsp, %rbx\n"
@@ -179,6 +187,14 @@ static QUIET void take_result(int sig, const siginfo_t *info, const ucontext_t *
 	r->vector = (u8)g[REG_TRAPNO];
 	r->error = (u32)g[REG_ERR];
 	r->cr2 = (u64)g[REG_CR2];
+	r->sel[SEG_CS] = (u16)g[REG_CSGSFS];
+	r->sel[SEG_SS] = (u16)((u64)g[REG_CSGSFS] >> 48);
+	r->sel[SEG_DS] = diff_child_seen.ds;
+	r->sel[SEG_ES] = diff_child_seen.es;
+	r->sel[SEG_FS] = diff_child_seen.fs;
+	r->sel[SEG_GS] = diff_child_seen.gs;
+	r->fs_base = diff_child_seen.fs_base;
+	r->gs_base = diff_child_seen.gs_base;
 	copy(r->xs, uc->uc_mcontext.fpregs, XS_SIZE);
 	copy(r->win, (const void *)WIN_BASE, WIN_SIZE);
 	r->status = sig == SIGUSR1 ? DIFF_TIMEOUT : sig == SIGSYS ? DIFF_SYSCALL : DIFF_DONE;
