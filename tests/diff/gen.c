@@ -915,7 +915,7 @@ static void registers(struct making *m)
 		c->flags |= FL_ID;
 	/* Not far from 0: AMD finds an offset not canonical also where base and offset together are. */
 	c->fs_base = chance(g, 80) ? WIN_BASE + below(g, 512) : (u32)rnd(g);
-	c->gs_base = chance(g, 80) ? WIN_BASE - below(g, 512) : (u64)(s64)(s32)rnd(g);
+	c->gs_base = chance(g, 80) ? WIN_BASE - below(g, 512) : (u32)rnd(g);
 }
 
 /* Half of a sequence's instructions should find their pointers in order. */
