@@ -128,7 +128,7 @@ if command -v script >/dev/null; then
 		: > "$t/out"; rm -f "$t/keys"; mkfifo "$t/keys"
 		timeout -k 5 120 script -qefc "sh $t/cmd" /dev/null <"$t/keys" > "$t/out" 2>&1 & pid=$!
 		exec 7>"$t/keys"
-		await 'READY|# $' 1
+		await 'READY|/ # ' 1
 		# shellcheck disable=SC2059
 		for i in "$@"; do sleep 0.5; printf "$i" >&7; done
 		await '^STATUS' 1
