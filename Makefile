@@ -96,7 +96,7 @@ demo:			## boot a stock Debian kernel to a shell on this terminal
 check:			## every test, on a fresh machine too; ends in "N passed, N failed, N skipped"
 	@tools/setup build test
 	@$(MAKE) --no-print-directory -j$(shell nproc) penta units
-	@tests/run
+	@DIFF_CASES=2000000 tests/run
 units: $(UNIT)
 unit: units		## the unit tests alone
 	@tests/run unit

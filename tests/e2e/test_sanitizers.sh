@@ -31,5 +31,13 @@ boot() { # CONFIG CPUS
 	fi
 }
 boot asan 1
+# Bad input and bad guests, again under ASan and UBSan.
+for script in test_cli test_crash; do
+	n=$((n + 1))
+	ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1 PENTA=$PWD/build/asan/penta \
+		timeout 280 "tests/e2e/$script.sh" >"$t/out" 2>"$t/err"
+	if [ $? -eq 0 ] && ! grep -q '^not ok' "$t/out" && grep -q '^ok' "$t/out"; then echo "ok $n - asan: $script"
+	else echo "not ok $n - asan: $script"; grep -A8 '^not ok' "$t/out" | head -40 | sed 's/^/  /'; head -20 "$t/err" | sed 's/^/  /'; fi
+done
 boot tsan 4
 echo "1..$n"
