@@ -20,6 +20,10 @@ CC := clang
 WARN_CLANG := -Wno-missing-field-initializers -Wno-gnu-variable-sized-type-not-at-end
 endif
 
+# V=1 shows whole commands.
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+say = $(if $(filter 1,$(V)),,@echo '  $(1)')
 PREFIX ?= /usr/local
 DESTDIR ?=
 GEN := build/gen
@@ -56,7 +60,8 @@ penta: $(B)/penta
 endif
 
 $(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call say,LD $@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # The list of objects is a prerequisite of its own: a file that goes must leave the library.
 $(B)/objects: FORCE
@@ -66,20 +71,24 @@ $(LIB): $(LIBOBJ) $(B)/objects
 
 $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(notdir $*)) -c -o $@ $<
+	$(call say,CC $<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(CFLAGS_$(notdir $*)) -c -o $@ $<
 
 # The differential test has several files.
 $(B)/tests/diff/test_diff: $(patsubst %.c,$(B)/%.o,$(filter-out tests/diff/test_%,$(wildcard tests/diff/*.c)))
 # Tests, fuzzers and benches are single files (plus *.h beside them) over the library.
 $(B)/tests/%: tests/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -o $@ $< $(filter %.o,$^) $(LIB) $(LDFLAGS) $(LIBS) $(shell pkg-config --libs cmocka) $(LIBS_$(notdir $*))
+	$(call say,CC $<)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -o $@ $< $(filter %.o,$^) $(LIB) $(LDFLAGS) $(LIBS) $(shell pkg-config --libs cmocka) $(LIBS_$(notdir $*))
 $(B)/fuzz/%: fuzz/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+	$(call say,CC $<)
+	$(Q)$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
 $(B)/bench/%: bench/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+	$(call say,CC $<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
 
 $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc &: src/x86/insns.tab tools/geninsn.awk
 	@mkdir -p $(GEN)/x86
