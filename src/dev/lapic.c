@@ -9,7 +9,8 @@
  * One rule about threads. All runs under the machine lock, but the PV EOI flag lies in guest
  * memory and the guest clears it by an unlocked BTR: it may only be taken back by the vCPU's own
  * thread, between two of its instructions. So only own-thread entries (pending, ack, register
- * accesses) call pv_eoi_sync(); whoever else makes an interrupt pending just asks the vCPU to look. */
+ * accesses) call pv_eoi_sync(); whoever else makes an interrupt pending just asks the vCPU to
+ * look. */
 #include "dev/lapic_impl.h"
 
 #include "base/trace.h"
@@ -314,7 +315,10 @@ static unsigned timer_shift(const struct lapic *l)
 
 static unsigned timer_mode(const struct lapic *l) { return l->lvt[LVT_TIMER] >> 17 & 3; }
 
-static u64 timer_period_ns(const struct lapic *l) { return (u64)l->timer_initial << timer_shift(l); }
+static u64 timer_period_ns(const struct lapic *l)
+{
+	return (u64)l->timer_initial << timer_shift(l);
+}
 
 static u32 timer_current(const struct lapic *l)
 {

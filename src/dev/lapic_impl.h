@@ -115,8 +115,14 @@ struct apic_bus {
 	void *eoi_chip;
 };
 
-static inline bool lapic_hw_enabled(const struct lapic *l) { return l->base_msr & APIC_BASE_ENABLE; }
-static inline bool lapic_x2apic(const struct lapic *l) { return l->base_msr & APIC_BASE_X2APIC; }
+static inline bool lapic_hw_enabled(const struct lapic *l)
+{
+	return l->base_msr & APIC_BASE_ENABLE;
+}
+static inline bool lapic_x2apic(const struct lapic *l)
+{
+	return l->base_msr & APIC_BASE_X2APIC;
+}
 
 /* lapic.c */
 int lapic_new(struct lapic **out, struct apic_bus *b, struct vcpu *v, struct err *e);

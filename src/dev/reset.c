@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* reset.c - ports that reset a PC: CF9 (reset control), 92 (system control port A), and for machines
- * without an 8042 the one thing of it that kernels use to reboot, command FE at port 64.
+/* reset.c - ports that reset a PC: CF9 (reset control), 92 (system control port A), and for
+ * machines without an 8042 the one thing of it that kernels reboot by: command FE at port 64.
  * After: Intel ICH9 (316972-004), 13.7.2 and 13.7.5; IBM PS/2 Model 50/60 TRM (8042 commands).
  *
  * CF9 and 64 reset the machine. Port 92's fast init is an INIT to the processors: software of the

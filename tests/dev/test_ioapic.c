@@ -28,7 +28,10 @@ static void route(struct ctx *x, unsigned pin, unsigned dest, u32 lo)
 	wr(x, 0x11 + 2 * pin, dest << 24);
 	wr(x, 0x10 + 2 * pin, lo);
 }
-static void line(struct ctx *x, unsigned pin, int level) { irq_set(ioapic_line(x->io, pin), level); }
+static void line(struct ctx *x, unsigned pin, int level)
+{
+	irq_set(ioapic_line(x->io, pin), level);
+}
 static int ack(struct ctx *x, unsigned cpu)
 {
 	return x->m->cpu[cpu]->intc_ops->ack(x->m->cpu[cpu]->intc);

@@ -8,8 +8,8 @@
 #include <errno.h>
 
 #define BASE 0xfee00000u
-enum { ID = 0x20, VER = 0x30, TPR = 0x80, APR = 0x90, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0, DFR = 0xe0,
-       SVR = 0xf0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR2 = 0x310,
+enum { ID = 0x20, VER = 0x30, TPR = 0x80, APR = 0x90, PPR = 0xa0, EOI = 0xb0, LDR = 0xd0,
+       DFR = 0xe0, SVR = 0xf0, ISR = 0x100, TMR = 0x180, IRR = 0x200, ESR = 0x280, ICR = 0x300, ICR2 = 0x310,
        LVTT = 0x320, LVTPC = 0x340, LINT0 = 0x350, LINT1 = 0x360, LVTERR = 0x370, TMICT = 0x380,
        TMCCT = 0x390, TDCR = 0x3e0 };
 #define NCPUS 4
@@ -963,7 +963,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(power_on), T(registers), T(priorities), T(level_eoi), T(destinations),
-		T(lowest_priority), T(ipis), T(pv_ipis), T(init_keeps_base), T(errors), T(timer_oneshot), T(timer_mode_change),
+		T(lowest_priority), T(ipis), T(pv_ipis), T(init_keeps_base), T(errors),
+		T(timer_oneshot), T(timer_mode_change),
 		T(timer_periodic), T(timer_deadline), T(modes), T(relocation), T(x2apic), T(extint),
 		T(lint_level), T(msis), T(pv_eoi), T(saved),
 	};
