@@ -72,6 +72,8 @@ void chardev_event(struct chardev *c, enum chardev_event ev)
 		c->connected = ev == CHARDEV_OPENED;
 	if (c->front && c->front->event)
 		c->front->event(c->dev, ev);
+	if (ev == CHARDEV_CLOSED)
+		chardev_can_send(c);		/* what waits is dropped now, not kept for ever */
 }
 
 /* --- in memory --- */

@@ -125,7 +125,6 @@ static void on_out(void *ctx, u32 events)
 
 	if (!flush(f)) {
 		close_out(f);
-		chardev_can_send(&f->c);
 		return;
 	}
 	if (!f->on)

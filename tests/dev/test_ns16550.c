@@ -271,6 +271,14 @@ static void modem_lines(void **st)
 	assert_int_equal(rd(x, LSR), 0x60);
 	chardev_event(x->be, CHARDEV_OPENED);
 	assert_int_equal(rd(x, MSR), 0xbb);
+	chardev_mem_stall(x->be, true);		/* it stops reading, and then goes */
+	wr(x, THR, 'x');
+	assert_int_equal(rd(x, LSR), 0x00);
+	chardev_event(x->be, CHARDEV_CLOSED);
+	assert_int_equal(rd(x, LSR), 0x60);
+	chardev_mem_stall(x->be, false);
+	chardev_event(x->be, CHARDEV_OPENED);
+	assert_int_equal(rd(x, MSR), 0xbb);
 	wr(x, IER, 0x04);
 	chardev_event(x->be, CHARDEV_BREAK);
 	assert_int_equal(rd(x, IIR), 0x06);
