@@ -399,6 +399,16 @@ struct chain *block_chain(struct cpu *c, u64 rip)
 	return ch;
 }
 
+struct chain *block_chain2(struct cpu *c, u64 rip, u64 next_rip)
+{
+	struct chain *ch = arena_get(c->blocks, 2 * sizeof(*ch));
+
+	memset(ch, 0, 2 * sizeof(*ch));
+	ch[0].rip = rip;
+	ch[1].rip = next_rip;
+	return ch;
+}
+
 static void build_generic(struct cpu *c, struct uop *u, const struct insn *in, bool end)
 {
 	struct insn *copy = arena_get(c->blocks, sizeof(*copy));

@@ -131,6 +131,8 @@ static inline bool insn_is_nop(const struct insn *in)
 }
 /* Memory that lives as long as the block that is being made. */
 struct chain *block_chain(struct cpu *c, u64 rip);
+/* Two of them, an array: to a call's target and to what follows the call. */
+struct chain *block_chain2(struct cpu *c, u64 rip, u64 next_rip);
 uop_fn uop_generic, uop_generic_end, uop_gate, uop_fall, uop_crossing;
 
 /* struct cpu.mode_key: what code decoded for it rests on. The upper half is the limit of CS outside

@@ -103,7 +103,10 @@ static bool set_target(struct cpu *c, const struct block *b, struct uop *u,
 		to = (u32)to;
 	if ((u64)((s64)(to << 16) >> 16) != to)
 		return false;
-	u->chain = block_chain(c, to);
+	if (in->op == OP_CALL)
+		u->chain = block_chain2(c, to, uop_trunc_rip(c, b->rip + u->off + in->len));
+	else
+		u->chain = block_chain(c, to);
 	return true;
 }
 
@@ -124,8 +127,6 @@ static bool fast_flow(struct cpu *c, struct block *b, struct uop *u, const struc
 		if (!set_target(c, b, u, in))
 			return false;
 		u->seg = SEG_SS;
-		if (in->op == OP_CALL)	/* right behind the other: flow.c takes both as an array */
-			block_chain(c, uop_trunc_rip(c, b->rip + u->off + in->len));
 		u->fn = in->op == OP_JMP ? uop_jmp :
 			in->op == OP_CALL ? (c->mode == 8 ? uop_call64 : uop_call32) :
 			uop_jcc(in->opcode & 15);
