@@ -44,7 +44,7 @@ struct chain {
 	struct block *b;
 	u32 map_gen;			/* cpu->map_gen[global] when it was made */
 	u32 global;			/* the successor's page is */
-};
+} __attribute__((aligned(16)));		/* as the arena: CALL's two are an array */
 
 struct block {
 	u64 rip, lin, mode_key;
