@@ -131,6 +131,7 @@ void guest_pool_changed(struct guest *g);
 bool guest_offers(const struct guest *g, enum x86_feature f);
 void guest_load_code(struct guest *g, const struct diff_case *c, unsigned n);
 void guest_run(struct guest *g, const struct diff_case *c, struct diff_result *r);
+void guest_run_steps(struct guest *g, const struct diff_case *c, struct diff_result *r);
 void guest_dump(struct guest *g, FILE *f);
 u64 guest_insns(const struct guest *g);
 

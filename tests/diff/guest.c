@@ -9,6 +9,7 @@
 #include "diff.h"
 #include "base/bytes.h"
 #include "engine/soft/cpu.h"
+#include "engine/soft/fallback.h"
 #include "engine/soft/native.h"
 #include <errno.h>
 #include <signal.h>
@@ -41,6 +42,8 @@ struct guest {
 	struct cpu_seg segs[3][SEGS_N][6];
 	u8 code[CODE_SIZE];
 	u8 xs[CPU_XSAVE_SIZE];
+	struct soft_fallback *steps;	/* the interpreter as other engines use it */
+	struct cpu_state start, state;
 	_Atomic u64 ncases;
 	u64 seen;
 };
@@ -193,6 +196,7 @@ static int set_start(struct guest *g, struct err *e)
 					     KERNEL_BASE + K_LDT };
 	for (unsigned i = 0; i < 6; i++)
 		s->seg[i] = seg_of(i == SEG_CS ? SEL_CS64 : SEL_DS);
+	g->start = *s;
 	r = engine_soft.set_state(g->v, s, e);
 	free(s);
 	return r;
@@ -246,6 +250,9 @@ int guest_new(struct guest **out, const u8 *pool, struct err *e)
 	g->win = ram_view(g->m->ram, WIN_GPA, WIN_ALL);
 	g->stack_top = (u8 *)ram_view(g->m->ram, KERNEL_GPA, K_STACK_TOP) + K_STACK_TOP;
 	guest_pool_changed(g);
+	r = soft_fallback_new(&g->steps, g->v, e);
+	if (r < 0)
+		return r;
 	r = set_start(g, e);
 	watched = g;
 	signal(SIGALRM, on_alarm);
@@ -266,6 +273,7 @@ void guest_free(struct guest *g)
 	if (!g)
 		return;
 	setitimer(ITIMER_REAL, &none, NULL);
+	soft_fallback_free(g->steps);
 	machine_free(g->m);
 	free(g);
 }
@@ -282,28 +290,39 @@ void guest_load_code(struct guest *g, const struct diff_case *c, unsigned n)
 	BUG_ON(!ram_write(g->m->ram, CODE_GPA, g->code, sizeof(g->code)));
 }
 
-/* What the exception pushed (SDM vol. 3, 6.14.2), and the registers. */
-static void collect(struct guest *g, struct diff_result *r)
+/* What the exception pushed (SDM vol. 3, 6.14.2): @rip is in its handler. */
+static void collect_frame(struct guest *g, u64 rip, struct diff_result *r)
 {
-	struct cpu *c = g->c;
 	bool has_error;
 
-	r->vector = (u8)((c->rip - KERNEL_BASE - K_STUBS) / STUB_SIZE);
+	r->vector = (u8)((rip - KERNEL_BASE - K_STUBS) / STUB_SIZE);
 	has_error = r->vector == EXC_DF || (r->vector >= EXC_TS && r->vector <= EXC_PF) ||
 		    r->vector == EXC_AC;
 	r->status = DIFF_DONE;
 	r->error = has_error ? get_le32(g->stack_top - 48) : 0;
 	r->rip = get_le64(g->stack_top - 40);
 	r->flags = get_le64(g->stack_top - 24);
-	memcpy(r->gpr, c->r, sizeof(r->gpr));
 	r->gpr[RSP] = get_le64(g->stack_top - 16);
-	r->cr2 = c->cr2;
-	for (unsigned i = 0; i < 6; i++)
-		r->sel[i] = c->seg[i].sel;
 	r->sel[SEG_CS] = get_le16(g->stack_top - 32);
 	r->sel[SEG_SS] = get_le16(g->stack_top - 8);
-	r->fs_base = c->seg[SEG_FS].base;
-	r->gs_base = c->seg[SEG_GS].base;
+}
+
+static void collect_segs(const struct cpu_seg *seg, struct diff_result *r)
+{
+	for (unsigned i = 0; i < 6; i++)
+		r->sel[i] = seg[i].sel;
+	r->fs_base = seg[SEG_FS].base;
+	r->gs_base = seg[SEG_GS].base;
+}
+
+static void collect(struct guest *g, struct diff_result *r)
+{
+	struct cpu *c = g->c;
+
+	memcpy(r->gpr, c->r, sizeof(r->gpr));
+	r->cr2 = c->cr2;
+	collect_segs(c->seg, r);
+	collect_frame(g, c->rip, r);
 }
 
 void guest_run(struct guest *g, const struct diff_case *k, struct diff_result *r)
@@ -343,5 +362,40 @@ void guest_run(struct guest *g, const struct diff_case *k, struct diff_result *r
 	}
 	xsave_get(c, g->xs);
 	memcpy(r->xs, g->xs, XS_SIZE);
+	memcpy(r->win, g->win, WIN_SIZE);
+}
+
+/* The same case, instruction by instruction from the neutral state and back. */
+void guest_run_steps(struct guest *g, const struct diff_case *k, struct diff_result *r)
+{
+	struct cpu_state *s = &g->state;
+	struct err e = { 0 };
+
+	diff_image(k, g->pool, g->win);
+	*s = g->start;
+	memcpy(s->gpr, k->gpr, sizeof(s->gpr));
+	memcpy(s->seg, g->segs[mode_index(k->mode)][k->segs], sizeof(struct cpu_seg) * 6);
+	if (k->mode == 8) {
+		s->seg[SEG_FS].base = k->fs_base;
+		s->seg[SEG_GS].base = k->gs_base;
+	}
+	s->rip = k->at - s->seg[SEG_CS].base;
+	s->rflags = k->flags;
+	memcpy(s->xsave, k->xs, XS_SIZE);
+	r->status = DIFF_TIMEOUT;
+	for (unsigned i = 0; i < 1000; i++) {
+		if (soft_fallback_step(g->steps, s, &e) < 0) {
+			r->status = DIFF_LOST;
+			break;
+		}
+		if (!(s->seg[SEG_CS].sel & 3)) {
+			memcpy(r->gpr, s->gpr, sizeof(r->gpr));
+			r->cr2 = s->cr2;
+			collect_segs(s->seg, r);
+			collect_frame(g, s->rip, r);
+			break;
+		}
+	}
+	memcpy(r->xs, s->xsave, XS_SIZE);
 	memcpy(r->win, g->win, WIN_SIZE);
 }

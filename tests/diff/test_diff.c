@@ -17,6 +17,7 @@
 #define KEEP_MAX 48			/* differing cases kept for the report */
 #define KEEP_EACH 2			/* ... of each instruction */
 #define DROPPED_MAX_PERMILLE 10
+#define STEP_EACH 50
 
 struct test {
 	struct gen *gen;
@@ -25,7 +26,7 @@ struct test {
 	u64 cases, seconds;
 	unsigned show;
 
-	u64 done, same, undefined, skipped, differs, sequences;
+	u64 done, same, undefined, skipped, differs, sequences, stepped, bad_steps;
 	u64 by_class[CL_N], bad_class[CL_N];
 	u64 *ran;			/* by row: single cases the host did not answer with #UD */
 	u32 *bad;			/* by row (last: an undefined encoding) */
@@ -208,6 +209,35 @@ static void keep(struct test *t, const struct diff_case *c)
 	t->kept[t->nkept++] = *c;
 }
 
+/* The neutral state has no room for the x87's segment selectors, which these store. */
+static bool stores_x87_env(const struct diff_case *c)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->insn[i].row != UINT16_MAX && (insn_table[c->insn[i].row].op == OP_FNSTENV ||
+						     insn_table[c->insn[i].row].op == OP_FNSAVE))
+			return true;
+	return false;
+}
+
+/* One case in STEP_EACH also runs as other engines use the interpreter: through the neutral state,
+ * one instruction at a time. */
+static void step(struct test *t, const struct diff_case *c, const struct diff_result *host)
+{
+	enum diff_verdict v;
+
+	guest_run_steps(t->guest, c, t->r);
+	if (t->r->status == DIFF_TIMEOUT && c->n > 1)
+		return;			/* a loop: that takes its time */
+	if (stores_x87_env(c))
+		return;
+	v = diff_compare(c, host, t->r);
+	t->stepped++;
+	if (v != DIFF_DIFFERS || ++t->bad_steps > t->show)
+		return;
+	printf("# differs when executed one by one:\n");
+	diff_print(stdout, c, host, t->r, gen_pool(t->gen));
+}
+
 static void account(struct test *t, const struct diff_case *c, const struct diff_result *host)
 {
 	unsigned row = row_of(c);
@@ -227,6 +257,8 @@ static void account(struct test *t, const struct diff_case *c, const struct diff
 	if (c->n == 1 && row < insn_table_size && host->vector != EXC_UD)
 		t->ran[row]++;
 	t->same += v == DIFF_SAME;
+	if (v == DIFF_SAME && t->done % STEP_EACH == 0)
+		step(t, c, host);
 	if (v == DIFF_UNDEFINED) {
 		t->undefined++;
 		if (c->n == 1)
@@ -333,6 +365,9 @@ static int report(struct test *t, double secs, bool whole)
 		printf("%s %u - %s: %llu cases as on the host\n", t->bad_class[k] ? "not ok" : "ok",
 		       ++n, insn_class_name((enum insn_class)k), (unsigned long long)t->by_class[k]);
 	}
+	failed += t->bad_steps != 0;
+	printf("%s %u - one by one through the neutral state: %llu cases as on the host\n",
+	       t->bad_steps ? "not ok" : "ok", ++n, (unsigned long long)t->stepped);
 	failed += t->bad_sequences != 0;
 	printf("%s %u - sequences: %llu cases as on the host\n", t->bad_sequences ? "not ok" : "ok",
 	       ++n, (unsigned long long)t->sequences);
