@@ -148,7 +148,7 @@ static void faults_after_the_commit_point(void **state)
 		{ S_CODE16, S_DATA0, 0, 0, FAULT(EXC_GP, 0) },		/* EIP beyond the limit */
 	};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(tab); i++) {
+	for (volatile unsigned i = 0; i < ARRAY_SIZE(tab); i++) {
 		set_desc(b, GDT, S_TSS2, TSS2, 0x67, A_TSS32, 0);
 		set_desc(b, GDT, S_TSS, TSS, 0x2067, 0x8b, 0);
 		load_seg(c, SEG_TR, S_TSS, TSS, 0x2067, 0x8b, 0);
