@@ -253,6 +253,122 @@ static void test_crossing(void **state)
 	machine_free(g.m);
 }
 
+/* More code than the arena for blocks holds, called piece by piece: everything is forgotten several
+ * times while calls are under way. 768,000 pieces of 16 bytes: MOV EAX, 1; RET. */
+GUEST(flood, 64,
+	"movabsq $0x9090c300000001b8, %rax\n movabsq $0x9090909090909090, %rdx\n"
+	"movl $0x200000, %edi\n movl $768000, %ecx\n"
+	"1: movq %rax, (%rdi)\n movq %rdx, 8(%rdi)\n addl $16, %edi\n decl %ecx\n jnz 1b\n"
+	"movl $0x200000, %ebx\n movl $768000, %ecx\n xorl %esi, %esi\n"
+	"2: call 3f\n addl %eax, %esi\n addl $16, %ebx\n decl %ecx\n jnz 2b\n"
+	"movq %rsi, 0x20000\n outl %eax, $0xf4\n"
+	"3: call *%rbx\n ret\n")
+static void test_flood(void **state)
+{
+	struct guest g;
+
+	guest_long(&g, g_flood, LEN(flood));
+	guest_run(&g);
+	assert_int_equal(result(&g, 0), 768000);
+	machine_free(g.m);
+}
+
+/* Returns that do not go where a call came from, and more calls than are remembered. */
+GUEST(returns, 64,
+	"movl $1000, %ecx\n xorl %eax, %eax\n"
+	"1: call 2f\n"			/* does not come back here, */
+	"ud2\n"
+	"5: addl $2, %eax\n decl %ecx\n jnz 1b\n"
+	"movl $100, %ecx\n call 7f\n movq %rax, 0x20000\n outl %eax, $0xf4\n"
+	"2: call 3f\n incl %eax\n lea 5b(%rip), %rdx\n movq %rdx, (%rsp)\n ret\n"	/* but there */
+	"3: ret\n"
+	"7: decl %ecx\n jz 8f\n call 7b\n incl %eax\n 8: ret\n")
+static void test_returns(void **state)
+{
+	struct guest g;
+
+	guest_long(&g, g_returns, LEN(returns));
+	guest_run(&g);
+	assert_int_equal(result(&g, 0), 3099);
+	assert_int_equal(g.s.gpr[RSP], STACK);
+	machine_free(g.m);
+}
+
+/* A device writes into code that ran: the next run sees it. The port takes the immediate's value. */
+#define DMA_PORT 0xf8
+static void dma_write(void *dev, struct vcpu *by, u64 off, u64 val, unsigned len)
+{
+	struct guest *g = dev;
+	u32 imm = (u32)val;
+
+	assert_true(ram_write(g->m->ram, CODE + 0x801, &imm, 4));
+}
+static const struct region_ops dma_ops = { .write = dma_write };
+
+GUEST(dma, 64,
+	"movl $1000, %ecx\n xorl %ebx, %ebx\n"
+	"1: movl %ecx, %eax\n outl %eax, $0xf8\n call g_dma+0x800\n cmpl %ecx, %eax\n jne 2f\n"
+	"incl %ebx\n 2: decl %ecx\n jnz 1b\n movq %rbx, 0x20000\n outl %eax, $0xf4\n"
+	".org g_dma + 0x800\n movl $0, %eax\n ret\n")
+static void test_dma(void **state)
+{
+	struct guest g;
+	struct err e = { 0 };
+
+	guest_long(&g, g_dma, LEN(dma));
+	assert_int_equal(bus_map(g.m->ports, DMA_PORT, 4, &dma_ops, &g, "dma", 0, &e), 0);
+	guest_run(&g);
+	assert_int_equal(result(&g, 0), 1000);
+	machine_free(g.m);
+}
+
+/* One vCPU changes an instruction, tells the other by a flag, and waits; the other serializes and
+ * executes it. RDI tells them apart. */
+GUEST(cross, 64,
+	"cmpl $0, %edi\n jne 5f\n"
+	"movl $1, %r8d\n"
+	"1: movl %r8d, 0x10801\n mfence\n movl %r8d, 0x20010\n"
+	"2: pause\n cmpl %r8d, 0x20018\n jne 2b\n"
+	"incl %r8d\n cmpl $2000, %r8d\n jbe 1b\n outl %eax, $0xf4\n"
+	"5: movl $1, %r8d\n xorl %r9d, %r9d\n"
+	"6: pause\n cmpl %r8d, 0x20010\n jne 6b\n"
+	"xorl %eax, %eax\n cpuid\n call g_cross+0x800\n cmpl %r8d, %eax\n je 7f\n incl %r9d\n"
+	"7: movl %r8d, 0x20018\n incl %r8d\n cmpl $2000, %r8d\n jbe 6b\n"
+	"movq %r9, 0x20000\n movq $1, 0x20008\n outl %eax, $0xf4\n"
+	".org g_cross + 0x800\n movl $0, %eax\n ret\n")
+static void *run_thread(void *v)
+{
+	return (void *)(uintptr_t)engine_soft.run(v);
+}
+static void test_cross(void **state)
+{
+	struct machine_config cfg = { .ram_size = RAM_SIZE, .ncpus = 2, .engine = &engine_soft,
+				      .cpu_model = cpu_model_find("base") };
+	struct guest g, one;
+	struct err e = { 0 };
+	pthread_t t;
+
+	guest_long(&one, g_cross, LEN(cross));
+	g = one;
+	assert_int_equal(machine_new(&g.m, &cfg, &e), 0);
+	assert_int_equal(bus_map(g.m->ports, END_PORT, 4, &end_ops, &g, "end", 0, &e), 0);
+	/* Code and tables as in the machine with one vCPU. */
+	memcpy(ram_view(g.m->ram, 0, RAM_SIZE), ram_view(one.m->ram, 0, RAM_SIZE), CODE + 0x1000);
+	for (unsigned i = 0; i < 2; i++) {
+		g.s.gpr[RDI] = i;
+		g.s.gpr[RSP] = STACK + i * 0x1000;
+		assert_int_equal(engine_soft.set_state(g.m->cpu[i], &g.s, &e), 0);
+		atomic_store(&g.m->cpu[i]->requests, 0);
+	}
+	assert_int_equal(pthread_create(&t, NULL, run_thread, g.m->cpu[1]), 0);
+	engine_soft.run(g.m->cpu[0]);
+	pthread_join(t, NULL);
+	assert_int_equal(result(&g, 0), 0);
+	assert_int_equal(result(&g, 1), 1);
+	machine_free(g.m);
+	machine_free(one.m);
+}
+
 /* A loop long enough to be worth a measurement. */
 GUEST(spin, 64,
 	"movl $20000000, %ecx\n xorl %eax, %eax\n movl $1, %ebx\n"
@@ -283,6 +399,10 @@ int main(void)
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_step),
 		cmocka_unit_test(test_crossing),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_returns),
+		cmocka_unit_test(test_dma),
+		cmocka_unit_test(test_cross),
 		cmocka_unit_test(test_spin),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,6 +81,7 @@ struct cpu {
 	struct block *blk;		/* being executed; block.c */
 	struct { u64 rip; struct chain *chain; } ras[16];	/* calls under way; uop/flow.c */
 	u32 ras_top;
+	u32 pauses;			/* PAUSE instructions, exec_int.c */
 	struct tlb_entry *tlb_data;	/* tlb[tlb_set]: set together with it */
 	u64 la_mask;			/* linear addresses: 64 or 32 bits */
 	struct tlb_entry *tlb_code;	/* tlb[...] for fetches; cpu_mode_changed() */

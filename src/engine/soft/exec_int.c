@@ -4,6 +4,9 @@
 #include "engine/soft/alu.h"
 #include "engine/soft/cpu.h"
 #include "engine/soft/operand.h"
+#include <sched.h>
+
+#define PAUSES_TO_YIELD 32
 
 /* How a destination is changed: b is the second source, n a shift count (SHLD, SHRD). */
 struct rmw {
@@ -460,9 +463,13 @@ static void exec_nop(struct cpu *c, const struct insn *in)
 {
 }
 
+/* Somebody waits for another vCPU, which may have no host CPU just now: lend it this one. */
 static void exec_pause(struct cpu *c, const struct insn *in)
 {
-	__builtin_ia32_pause();
+	if (c->m->ncpus > 1 && ++c->pauses % PAUSES_TO_YIELD == 0)
+		sched_yield();
+	else
+		__builtin_ia32_pause();
 }
 
 static void exec_ud(struct cpu *c, const struct insn *in)
