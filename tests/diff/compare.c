@@ -386,6 +386,8 @@ static void print_memory(FILE *f, const struct diff_case *c, const struct diff_r
 	u8 was[WIN_SIZE];
 	unsigned shown = 0;
 
+	if (!pool)
+		return;
 	diff_image(c, pool, was);
 	for (unsigned i = 0; i < WIN_SIZE && shown < 24; i++)
 		if (a->win[i] != b->win[i]) {

@@ -7,6 +7,7 @@
 #include "diff.h"
 #include "base/bytes.h"
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -219,6 +220,21 @@ static bool stores_x87_env(const struct diff_case *c)
 	return false;
 }
 
+/* The interpreter itself must never fault: say in which case it did. */
+static const struct diff_case *running;
+static void on_crash(int sig)
+{
+	static const struct diff_result none;
+
+	signal(sig, SIG_DFL);
+	if (running) {
+		printf("not ok - the interpreter died of signal %d in this case\n", sig);
+		diff_print(stdout, running, &none, &none, NULL);
+		fflush(stdout);
+	}
+	raise(sig);
+}
+
 /* One case in STEP_EACH also runs as other engines use the interpreter: through the neutral state,
  * one instruction at a time. */
 static void step(struct test *t, const struct diff_case *c, const struct diff_result *host)
@@ -244,6 +260,7 @@ static void account(struct test *t, const struct diff_case *c, const struct diff
 	unsigned cls = row == insn_table_size ? CL_MISC : insn_table[row].cls;
 	enum diff_verdict v;
 
+	running = c;
 	if (host->status == DIFF_DONE)
 		guest_run(t->guest, c, t->r);
 	v = diff_compare(c, host, t->r);
@@ -465,6 +482,8 @@ int main(int argc, char **argv)
 	t.undef_row = calloc(insn_table_size + 1, sizeof(*t.undef_row));
 	t.kept = calloc(KEEP_MAX, sizeof(*t.kept));
 	t.r = aligned_alloc(64, (sizeof(*t.r) + 63) & ~63ul);
+	signal(SIGSEGV, on_crash);
+	signal(SIGABRT, on_crash);
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	run(&t);
 	clock_gettime(CLOCK_MONOTONIC, &b);
