@@ -68,7 +68,7 @@ int trace_enable(const char *patterns, struct err *e)
 		any = true;
 		if (!enable_one(p))
 			return err_set(e, EINVAL,
-				       "no trace point matches '%s'; 'penta trace' lists them", p);
+				       "no trace point matches '%s'; --trace list shows them", p);
 	}
 	if (!any)
 		return err_set(e, EINVAL, "empty list of trace points");
