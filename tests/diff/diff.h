@@ -116,7 +116,7 @@ bool gen_row_offered(const struct gen *g, unsigned row);
 struct host;
 int host_new(struct host **out, const u8 *pool, struct err *e);
 void host_free(struct host *n);
-bool host_has_16bit(const struct host *n);
+bool host_has_ldt(void);	/* may code segments of 16 bits be made here? */
 /* The cases of the next batch are written to [0, BATCH) of this array, then started. */
 struct diff_case *host_cases(struct host *n, unsigned which);
 const struct diff_result *host_results(const struct host *n, unsigned which);

@@ -188,8 +188,7 @@ static void index_rows(struct gen *g)
 		if ((g->o.op && strcmp(g->o.op, d->name) != 0) ||
 		    (g->o.cls >= 0 && d->cls != g->o.cls))
 			continue;
-		r->wanted = r->nslot > 0 && r->offered;
-		if (!r->wanted)
+		if (!r->nslot || !r->offered)
 			continue;
 		for (unsigned m = 0; m < 3; m++) {
 			unsigned mode = 2u << m;
@@ -198,6 +197,7 @@ static void index_rows(struct gen *g)
 				continue;
 			if (g->o.mode && g->o.mode != mode)
 				continue;
+			r->wanted = true;
 			g->list[m][g->nlist[m]++] = (u16)i;
 		}
 	}

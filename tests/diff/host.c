@@ -96,7 +96,6 @@ struct host {
 	pid_t pid;
 	u8 *code[2];			/* the parent's view of each batch's code pages */
 	int code_fd;
-	bool has_16bit;
 	unsigned restarts;
 };
 
@@ -403,7 +402,7 @@ static int spawn(struct host *n, struct err *e)
 }
 
 /* May code segments of 16 bits be made here? Asked in a process of its own: an LDT stays. */
-static bool probe_ldt(void)
+bool host_has_ldt(void)
 {
 	pid_t pid = fork();
 	int st = 1;
@@ -429,7 +428,6 @@ int host_new(struct host **out, const u8 *pool, struct err *e)
 		if (n->code[i] == MAP_FAILED)
 			return err_errno(e, "differential test");
 	}
-	n->has_16bit = probe_ldt();
 	r = spawn(n, e);
 	if (r < 0)
 		return r;
@@ -450,7 +448,6 @@ void host_free(struct host *n)
 	free(n);
 }
 
-bool host_has_16bit(const struct host *n) { return n->has_16bit; }
 struct diff_case *host_cases(struct host *n, unsigned which) { return n->sh->batch[which].cases; }
 const struct diff_result *host_results(const struct host *n, unsigned which)
 {
