@@ -247,6 +247,17 @@ static bool strayed(const struct diff_case *c, const struct diff_result *r)
 	return la - CODE_BASE < CODE_SIZE && la - (c->at & ~(u64)(SLOT_SIZE - 1)) > SLOT_SIZE;
 }
 
+/* A single step that comes in the middle of a gather: with RF or without. */
+static bool stepped_gather(const struct diff_case *c, const struct diff_result *r)
+{
+	for (unsigned i = 0; i < c->n; i++)
+		if (r->vector == EXC_DB && c->insn[i].row != UINT16_MAX &&
+		    r->rip == start_ip(c) + c->insn[i].off &&
+		    strstr(insn_table[c->insn[i].row].name, "gather"))
+			return true;
+	return false;
+}
+
 enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_result *a,
 			       const struct diff_result *b)
 {
@@ -262,7 +273,7 @@ enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_resu
 	       same_memory(c, a, b);
 	if (rest && !fl)
 		return DIFF_SAME;
-	u = undefined(c, a->rip, &read);
+	u = undefined(c, a->rip, &read) | (stepped_gather(c, a) ? FL_RF : 0);
 	if (read)
 		return DIFF_UNDEFINED;
 	if (rest && !(fl & ~u))
