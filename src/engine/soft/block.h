@@ -149,7 +149,7 @@ enum mode_bits {
 };
 
 /* Go on with @u: a jump in optimised builds; sanitizers keep frames, so there the loop turns. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 #define UOP_LOOP 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
