@@ -247,6 +247,14 @@ static bool strayed(const struct diff_case *c, const struct diff_result *r)
 	return la - CODE_BASE < CODE_SIZE && la - (c->at & ~(u64)(SLOT_SIZE - 1)) > SLOT_SIZE;
 }
 
+/* A jump into the middle of an instruction has found INT1 (see is_extra() of gen.c). */
+static bool found_int1(const struct diff_case *c, const struct diff_result *r)
+{
+	u64 off = r->rip - start_ip(c);
+
+	return r->vector == EXC_DB && off < c->code_len && c->code[off] == 0xf1;
+}
+
 /* A single step that comes in the middle of a gather: with RF or without. */
 static bool stepped_gather(const struct diff_case *c, const struct diff_result *r)
 {
@@ -278,7 +286,7 @@ enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_resu
 		return DIFF_UNDEFINED;
 	if (rest && !(fl & ~u))
 		return DIFF_UNDEFINED;
-	return strayed(c, a) || strayed(c, b) ? DIFF_SKIP : DIFF_DIFFERS;
+	return strayed(c, a) || strayed(c, b) || found_int1(c, a) ? DIFF_SKIP : DIFF_DIFFERS;
 }
 
 /* --- printing --- */
