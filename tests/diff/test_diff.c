@@ -326,6 +326,56 @@ static void run(struct test *t)
 	}
 }
 
+/* --- does the comparison see? --- */
+
+/* One change of each kind to a result; 0 when there are no more. */
+static bool spoil(struct diff_result *r, unsigned kind)
+{
+	switch (kind) {
+	case 0: r->gpr[R15] ^= BIT(63); return true;
+	case 1: r->rip++; return true;
+	case 2: r->flags ^= FL_CF; return true;
+	case 3: r->flags ^= FL_RF; return true;
+	case 4: r->vector = EXC_UD; return true;
+	case 5: r->error ^= PF_I; return true;
+	case 6: r->cr2 ^= 1; return true;
+	case 7: r->win[WIN_SIZE - 1] ^= 0x80; return true;
+	case 8: r->xs[32 + 9] ^= 1; return true;		/* ST0's sign and exponent */
+	case 9: r->xs[160] ^= 1; return true;			/* XMM0 */
+	case 10: r->xs[XS_YMM + 255] ^= 1; return true;	/* YMM15, upper half */
+	case 11: r->xs[0] ^= 1; return true;			/* FCW */
+	case 12: r->xs[2] ^= 1; return true;			/* FSW */
+	case 13: r->xs[4] ^= 1; return true;			/* FTW */
+	case 14: r->xs[24] ^= 1; return true;			/* MXCSR */
+	case 15: r->sel[SEG_DS] ^= 8; return true;
+	case 16: r->fs_base ^= 1; return true;
+	case 17: r->status = DIFF_TIMEOUT; return true;
+	default: return false;
+	}
+}
+
+static bool comparison_sees(struct test *t)
+{
+	static struct diff_result host;
+	struct diff_case c = { .mode = 8, .n = 1, .code = { 0x48, 0x01, 0xd8 }, .code_len = 3,
+			       .at = CODE_BASE, .flags = 0x202 };
+
+	while (strcmp(insn_table[c.insn[0].row].name, "add") != 0)
+		c.insn[0].row++;
+	host = (struct diff_result){ .status = DIFF_DONE, .vector = EXC_PF, .error = PF_U,
+				     .cr2 = CODE_BASE + 3, .rip = CODE_BASE + 3, .flags = 0x202 };
+	put_le64(host.xs + XS_HEADER, 7);
+	*t->r = host;
+	if (diff_compare(&c, &host, t->r) != DIFF_SAME)
+		return false;
+	for (unsigned k = 0; *t->r = host, spoil(t->r, k); k++)
+		if (diff_compare(&c, &host, t->r) != DIFF_DIFFERS) {
+			printf("# change %u was not seen\n", k);
+			return false;
+		}
+	return true;
+}
+
 /* --- the report --- */
 
 static void print_rows(struct test *t)
@@ -364,6 +414,7 @@ static unsigned uncovered(struct test *t)
 static int report(struct test *t, double secs, bool whole)
 {
 	unsigned n = 0, failed = 0;
+	bool sees = comparison_sees(t);
 	u64 dropped = t->done ? t->skipped * 1000 / t->done : 0;
 
 	printf("# %llu cases in %.1f s (%.0f a second): %llu same, %llu differ in undefined flags "
@@ -382,6 +433,8 @@ static int report(struct test *t, double secs, bool whole)
 		printf("%s %u - %s: %llu cases as on the host\n", t->bad_class[k] ? "not ok" : "ok",
 		       ++n, insn_class_name((enum insn_class)k), (unsigned long long)t->by_class[k]);
 	}
+	failed += !sees;
+	printf("%s %u - a difference of each kind is seen\n", sees ? "ok" : "not ok", ++n);
 	failed += t->bad_steps != 0;
 	printf("%s %u - one by one through the neutral state: %llu cases as on the host\n",
 	       t->bad_steps ? "not ok" : "ok", ++n, (unsigned long long)t->stepped);
