@@ -112,6 +112,8 @@ args=(run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 256M)
 
 start "do=wait"
 await READY 1; kill -TERM "$(pgrep -P $pid)"; wait $pid; [ $? = 143 ]; ok $? "SIGTERM: status 143"
+timeout -k 5 120 "$penta" "${args[@]}" --append "$line" <&- >"$t/out" 2>"$t/err"; rc=$?
+[ $rc = 0 ] && grep -aq '^MARK' "$t/out"; ok $? "standard input closed"
 boot "do=com2" --serial none --serial "file:$t/com2"
 [ $rc = 0 ] && [ ! -s "$t/out" ] && grep -aq 'OVER COM2' "$t/com2"; ok $? "--serial: COM1 to nobody, COM2 to a file"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* main.c - the command line: finds the verb and hands over. */
 #include "manage/cli/cli.h"
+#include <fcntl.h>
 #include <string.h>
 
 const struct verb *const cli_verbs[] = {
@@ -50,12 +51,24 @@ static int finish(int status)
 	return status;
 }
 
+/* A caller may have closed standard input, output or error: the next file opened would take its
+ * number, and be read as the terminal or written with messages. */
+static bool have_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
 	struct args a;
 	int npos;
 
+	if (!have_standard_fds())
+		return EXIT_FAILED;
 	if (argc < 2) {
 		cli_help(stderr);
 		return EXIT_USAGE;

@@ -359,7 +359,7 @@ static int set_trace(struct run *r, FILE **f, struct err *e)
 		trace_set_output(*f);
 	}
 	if (r->trace && trace_enable(r->trace, e))
-		return err_context(e, "--trace (`--trace list` lists them)");
+		return err_context(e, "--trace");
 	return 0;
 }
 
