@@ -23,7 +23,7 @@ endif
 # V=1 shows whole commands.
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
-say = $(if $(filter 1,$(V)),,@echo '  $(1)')
+say = $(if $(filter 1,$(V))$(findstring s,$(firstword -$(MAKEFLAGS))),@:,@echo '  $(1)')
 PREFIX ?= /usr/local
 DESTDIR ?=
 GEN := build/gen
