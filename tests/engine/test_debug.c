@@ -103,6 +103,22 @@ static void data_breakpoints_are_traps(void **state)
 	assert_int_equal(c->db_pending, 1);
 }
 
+static void a_repeated_string_that_is_interrupted_has_rf(void **state)
+{
+	struct cpu *c = ((struct bare *)*state)->c;
+
+	c->r[RCX] = 2;
+	c->r[RDI] = 0x8000;
+	c->step_trap = true;
+	assert_int_equal(RUN(c, 0xf3, 0xaa), NO_FAULT);
+	assert_int_equal(c->rip, CODE);
+	assert_true(c->rflags & FL_RF);
+	c->rflags &= ~(u32)FL_RF;
+	assert_int_equal(RUN(c, 0xf3, 0xaa), NO_FAULT);
+	assert_int_equal(c->rip, CODE + 2);
+	assert_false(c->rflags & FL_RF);
+}
+
 static void io_breakpoints_need_de(void **state)
 {
 	struct cpu *c = ((struct bare *)*state)->c;
@@ -184,6 +200,7 @@ int main(void)
 		TEST(dr4_and_5_are_aliases_without_de), TEST(fixed_bits), TEST(general_detect),
 		TEST(mov_dr_is_privileged), TEST(nothing_armed_costs_nothing),
 		TEST(instruction_breakpoint_unless_rf), TEST(data_breakpoints_are_traps),
+		TEST(a_repeated_string_that_is_interrupted_has_rf),
 		TEST(io_breakpoints_need_de), TEST(traps_update_dr6_and_are_delivered),
 		TEST(int1_takes_what_mov_ss_held_off_along),
 		TEST(host_points_are_invisible_to_the_guest),

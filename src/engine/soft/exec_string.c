@@ -67,7 +67,9 @@ static inline bool str_next(struct str *s, size_t k)
 		return false;
 	if (unlikely(c->step_trap) ||
 	    unlikely(atomic_load_explicit(&c->look, memory_order_relaxed))) {
+		/* What comes between pushes RF: an instruction breakpoint here was taken. */
 		c->next_rip = c->rip;
+		c->rflags |= FL_RF;
 		return false;
 	}
 	return true;
@@ -343,6 +345,7 @@ static void exec_cmps(struct cpu *c, const struct insn *in)
 		go = str_next(&s, k);
 		if (str_stop(&s, a, b)) {
 			c->next_rip = s.next_rip;
+			c->rflags &= ~(u32)FL_RF;
 			go = false;
 		}
 	} while (go);
@@ -374,6 +377,7 @@ static void exec_scas(struct cpu *c, const struct insn *in)
 		go = str_next(&s, k);
 		if (str_stop(&s, a, b)) {
 			c->next_rip = s.next_rip;
+			c->rflags &= ~(u32)FL_RF;
 			go = false;
 		}
 	} while (go);
