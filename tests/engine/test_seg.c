@@ -670,6 +670,12 @@ static void syscall_and_sysret(void **state)
 	assert_int_equal(cpu_get_rflags(c), FL_1 | FL_IF | FL_CF);
 	c->efer &= ~(u64)EFER_SCE;
 	assert_int_equal(RUN(c, 0x0f, 0x05), FAULT(EXC_UD, 0));
+	/* AMD has no SYSENTER in long mode, and leaves it to CPL 3 to fault on a bad RCX. */
+	assert_int_equal(RUN(c, 0x0f, 0x34), FAULT(EXC_UD, 0));
+	go_long(b, 0);
+	c->r[RCX] = 1ull << 47;
+	assert_int_equal(RUN(c, 0x48, 0x0f, 0x07), NO_FAULT);
+	assert_int_equal(c->cpl, 3);
 }
 
 static void tf_counts_as_syscall_and_sysret_leave_it(void **state)
@@ -716,7 +722,13 @@ static void sysenter_and_sysexit(void **state)
 
 	go_cpl(b, 3);
 	assert_int_equal(RUN(c, 0x0f, 0x34), FAULT(EXC_GP, 0));
+	assert_int_equal(RUN(c, 0x0f, 0x35), FAULT(EXC_GP, 0));
+	assert_int_equal(RUN(c, 0x0f, 0x07), FAULT(EXC_UD, 0));	/* EFER.SCE is 0 */
+	go_real(b);
 	c->sysenter_cs = S_CODE0;
+	assert_int_equal(RUN(c, 0x0f, 0x34), FAULT(EXC_GP, 0));
+	c->cr0 |= CR0_PE;
+	go_cpl(b, 3);
 	c->sysenter_esp = 0x8888;
 	c->sysenter_eip = 0x9999;
 	cpu_set_rflags(c, FL_1 | FL_IF);

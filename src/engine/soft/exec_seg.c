@@ -326,7 +326,7 @@ static void exec_sysret(struct cpu *c, const struct insn *in)
 
 	if (!(c->efer & EFER_SCE) || (!c->lma64 && !cpu_is_amd(c)))
 		raise_ud(c);
-	if (c->cpl != 0)
+	if (!cpu_protected(c) || c->cpl != 0)
 		raise_gp(c, 0);
 	if (to64 && !la_canonical(target) && !cpu_is_amd(c))
 		raise_gp(c, 0);
