@@ -777,6 +777,24 @@ static void les_loads_pointer_and_faults_first(void **state)
 	assert_int_equal(c->seg[SEG_ES].sel, S_SMALL);
 }
 
+/* As test386 expects it of a 386. */
+static void enter_on_a_16_bit_stack_keeps_esps_upper_half(void **state)
+{
+	struct bare *b = *state;
+	struct cpu *c = b->c;
+
+	assert_int_equal(TRY(c, seg_load(c, SEG_SS, S_DATA16)), NO_FAULT);
+	c->r[RSP] = 0x12349000;
+	c->r[RBP] = 0x5678a000;
+	put32(b, 0x9ffc, 0xabcd);
+	assert_int_equal(RUN(c, 0xc8, 8, 0, 2), NO_FAULT);
+	assert_int_equal(get(b, 0x8ffc, 4), 0x5678a000);
+	assert_int_equal(get(b, 0x8ff8, 4), 0xabcd);
+	assert_int_equal(get(b, 0x8ff4, 4), 0x12348ffc);
+	assert_int_equal(c->r[RBP], 0x12348ffc);
+	assert_int_equal(c->r[RSP], 0x12348fec);
+}
+
 static void mov_to_cs_is_undefined(void **state)
 {
 	struct cpu *c = ((struct bare *)*state)->c;
@@ -814,6 +832,7 @@ int main(void)
 		TEST(tf_counts_as_syscall_and_sysret_leave_it), TEST(gs_base_survives_a_return_to_level_3),
 		TEST(sysenter_and_sysexit), TEST(swapgs_exchanges_bases),
 		TEST(les_loads_pointer_and_faults_first), TEST(mov_to_cs_is_undefined),
+		TEST(enter_on_a_16_bit_stack_keeps_esps_upper_half),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

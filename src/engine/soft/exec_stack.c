@@ -101,7 +101,8 @@ static void exec_enter(struct cpu *c, const struct insn *in)
 	const struct operand rbp = { .kind = OPD_GPR, .reg = RBP, .size = (u8)size };
 
 	mem_st(c, SEG_SS, sp, c->r[RBP], size);
-	frame = sp;
+	/* On a 16-bit stack a 32-bit frame pointer has ESP's upper half. */
+	frame = c->stack_size == 2 ? (c->r[RSP] & ~0xffffull) | sp : sp;
 	if (level) {
 		for (unsigned i = 1; i < level; i++) {
 			u64 val;
@@ -111,10 +112,8 @@ static void exec_enter(struct cpu *c, const struct insn *in)
 			sp = stack_trunc(c, sp - size);
 			mem_st(c, SEG_SS, sp, val, size);
 		}
-		/* On a 16-bit stack a 32-bit frame pointer has ESP's upper half. */
 		sp = stack_trunc(c, sp - size);
-		mem_st(c, SEG_SS, sp,
-		       c->stack_size == 2 ? (c->r[RSP] & ~0xffffull) | frame : frame, size);
+		mem_st(c, SEG_SS, sp, frame, size);
 	}
 	sp = stack_trunc(c, sp - (u16)in->imm);
 	mem_probe(c, SEG_SS, sp, size, true);
