@@ -93,6 +93,14 @@ boot "nokaslr" --boot bzimage64
 boot "" --boot bzimage32 --cpu base --memory 256
 [ $rc = 0 ] && grep -q '^MARK' "$t/out"; ok $? "--boot bzimage32, the plainest CPU"
 
+gcc -D_GNU_SOURCE -Isrc -o "$t/extract" tests/guests/extract-vmlinux.c "build/${CONFIG:-release}/libpenta.a" \
+	-lzstd -llz4 -llzma -lz -lbz2 2>"$t/err" && "$t/extract" "$k" "$t/vmlinux" 2>"$t/err"; ok $? "the vmlinux in the bzImage comes out"
+args=(run --engine soft --kernel "$t/vmlinux" --initrd "$t/initrd" --memory 256M)
+boot "" --boot pvh
+[ $rc = 0 ] && grep -q '^MARK' "$t/out" && [ "$(text)" = ffffffff81000000 ]; ok $? "vmlinux by its PVH entry"
+boot "" --boot elf --cpus 2
+[ $rc = 0 ] && grep -q '^MARK cpus=2' "$t/out"; ok $? "vmlinux by its 64-bit entry"
+
 # Resets: each marker is a boot.
 args=(run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 256M)
 start "do=reboot" --cpus 2
