@@ -2,7 +2,7 @@
 /* diff.h - the differential test: the same user-mode code on the host's CPU and in the soft
  * engine's interpreter, from the same state, must end in the same state.
  *
- *	gen.c      makes cases from the instruction table
+ *	gen.c      makes cases from the instruction table; encode.c its encodings
  *	host.c     runs them on the host, in a child process, from signal handler to signal handler
  *	guest.c    runs them in the interpreter, in a machine with the same linear addresses
  *	compare.c  what may differ and what may not; printing
@@ -136,7 +136,10 @@ void guest_dump(struct guest *g, FILE *f);
 u64 guest_insns(const struct guest *g);
 
 /* --- compare.c --- */
-enum diff_verdict { DIFF_SAME, DIFF_UNDEFINED /* only undefined flags differ */, DIFF_SKIP, DIFF_DIFFERS };
+enum diff_verdict {
+	DIFF_SAME, DIFF_DIFFERS, DIFF_SKIP,
+	DIFF_UNDEFINED,		/* only undefined flags differ */
+};
 enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_result *host,
 			       const struct diff_result *ours);
 void diff_print(FILE *f, const struct diff_case *c, const struct diff_result *host,

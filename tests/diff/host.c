@@ -327,8 +327,8 @@ static bool load_ldt(void)
 	return true;
 }
 
-/* A sanitizer's shadow memory would be there to be read where the guest has nothing. The child needs
- * it no longer once it only handles signals: its large mappings go. */
+/* A sanitizer's shadow memory would be there to be read where the guest has nothing. The child
+ * needs it no longer once it only handles signals: its large mappings go. */
 static struct { u64 from, len; } large[64];
 static unsigned nlarge;
 

@@ -17,6 +17,7 @@
 #define DEFAULT_SEED 20240917ull
 #define KEEP_MAX 48			/* differing cases kept for the report */
 #define KEEP_EACH 2			/* ... of each instruction */
+#define KEEP_UNDEFINED 40		/* ... of bytes that are none */
 #define DROPPED_MAX_PERMILLE 10
 #define STEP_EACH 50
 
@@ -202,9 +203,11 @@ static void explain(struct test *t, struct diff_case *c)
 
 static void keep(struct test *t, const struct diff_case *c)
 {
+	unsigned each = row_of(c) == insn_table_size ? KEEP_UNDEFINED : KEEP_EACH;
+
 	if (t->nkept == KEEP_MAX)
 		return;
-	if (c->n == 1 ? t->bad[row_of(c)] > (row_of(c) == insn_table_size ? 40 : KEEP_EACH) : t->kept_seq >= KEEP_MAX / 3)
+	if (c->n == 1 ? t->bad[row_of(c)] > each : t->kept_seq >= KEEP_MAX / 3)
 		return;
 	t->kept_seq += c->n > 1;
 	t->kept[t->nkept++] = *c;
