@@ -255,13 +255,15 @@ static bool found_int1(const struct diff_case *c, const struct diff_result *r)
 	return r->vector == EXC_DB && off < c->code_len && c->code[off] == 0xf1;
 }
 
-/* A single step that comes in the middle of a gather: with RF or without. */
-static bool stepped_gather(const struct diff_case *c, const struct diff_result *r)
+/* A single step in the middle of a gather, or between iterations of a repeated string instruction:
+ * Intel pushes RF set, AMD clear. */
+static bool stepped_midway(const struct diff_case *c, const struct diff_result *r)
 {
 	for (unsigned i = 0; i < c->n; i++)
 		if (r->vector == EXC_DB && c->insn[i].row != UINT16_MAX &&
 		    r->rip == start_ip(c) + c->insn[i].off &&
-		    strstr(insn_table[c->insn[i].row].name, "gather"))
+		    (insn_table[c->insn[i].row].cls == CL_STRING ||
+		     strstr(insn_table[c->insn[i].row].name, "gather")))
 			return true;
 	return false;
 }
@@ -281,7 +283,7 @@ enum diff_verdict diff_compare(const struct diff_case *c, const struct diff_resu
 	       same_memory(c, a, b);
 	if (rest && !fl)
 		return DIFF_SAME;
-	u = undefined(c, a->rip, &read) | (stepped_gather(c, a) ? FL_RF : 0);
+	u = undefined(c, a->rip, &read) | (stepped_midway(c, a) ? FL_RF : 0);
 	if (read)
 		return DIFF_UNDEFINED;
 	if (rest && !(fl & ~u))
