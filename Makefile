@@ -123,6 +123,7 @@ layers:			## every #include that points up or sideways
 tour:			## the lite machine in reading order, as a book
 	@tools/tour
 compdb: clean		## compile_commands.json
+	@tools/setup build test dev
 	bear -- $(MAKE) penta units
 install: penta		## to $(DESTDIR)$(PREFIX)
 	install -D -m755 penta $(DESTDIR)$(PREFIX)/bin/penta
