@@ -206,7 +206,7 @@ bool ram_read(const struct ram *r, u64 gpa, void *buf, size_t len)
 	u8 *out = buf;
 
 	if (p) {
-		memcpy(buf, p, len);
+		guest_copy(buf, p, len);
 		return true;
 	}
 	if (!covered(r, gpa, len, false))
@@ -215,7 +215,7 @@ bool ram_read(const struct ram *r, u64 gpa, void *buf, size_t len)
 		const struct ram_block *b = ram_find(r, gpa);
 		size_t n = MIN(len, b->len - (gpa - b->gpa));
 
-		memcpy(out, b->hva + (gpa - b->gpa), n);
+		guest_copy(out, b->hva + (gpa - b->gpa), n);
 		gpa += n;
 		out += n;
 		len -= n;
@@ -233,7 +233,7 @@ bool ram_write(struct ram *r, u64 gpa, const void *buf, size_t len)
 		const struct ram_block *b = ram_find(r, gpa);
 		size_t n = MIN(len, b->len - (gpa - b->gpa));
 
-		memcpy(b->hva + (gpa - b->gpa), in, n);
+		guest_copy(b->hva + (gpa - b->gpa), in, n);
 		ram_wrote(r, gpa, n);
 		gpa += n;
 		in += n;

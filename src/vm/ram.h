@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include <string.h>
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE 4096ull
@@ -50,6 +51,17 @@ bool ram_write(struct ram *r, u64 gpa, const void *buf, size_t len);
  * call ram_wrote() after the bytes are in place. */
 void *ram_view(const struct ram *r, u64 gpa, size_t len);
 void ram_wrote(struct ram *r, u64 gpa, size_t len);
+
+/* Copy to or from guest memory that vCPUs may be changing: what arrives then is some mixture, as on
+ * a real bus. TSan would report the guest's races in memcpy() as ours, so it is not told. */
+static inline void guest_copy(void *to, const void *from, size_t len)
+{
+#ifdef __SANITIZE_THREAD__
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+#else
+	memcpy(to, from, len);
+#endif
+}
 
 /* Called (any thread) after bytes of a page with RAM_PAGE_CODE were written by other than the
  * engine itself. One engine a machine. */

@@ -27,7 +27,7 @@ boot() { # CONFIG CPUS
 	if [ $rc -eq 0 ] && grep -qa "PENTA-INIT-UP cpus=$2" "$t/out" && ! grep -qaE 'Sanitizer|runtime error' "$t/err"; then
 		echo "ok $n - $what"
 	else
-		echo "not ok $n - $what (exit status $rc)"; tail -5 "$t/out" | sed 's/^/  out: /'; head -60 "$t/err" | sed 's/^/  err: /'
+		echo "not ok $n - $what (exit status $rc)"; tail -5 "$t/out" | sed 's/^/  out: /'; grep '^SUMMARY' "$t/err" | sort | uniq -c; head -60 "$t/err" | sed 's/^/  err: /'
 	fi
 }
 boot asan 1

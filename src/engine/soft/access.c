@@ -94,7 +94,7 @@ guest_racy static void ram_copy(u8 *to, const u8 *from, unsigned len)
 	case 2: *(volatile gu16 *)to = *(volatile const gu16 *)from; break;
 	case 4: *(volatile gu32 *)to = *(volatile const gu32 *)from; break;
 	case 8: *(volatile gu64 *)to = *(volatile const gu64 *)from; break;
-	default: memcpy(to, from, len);
+	default: guest_copy(to, from, len);
 	}
 }
 
@@ -412,7 +412,7 @@ guest_racy void mem_ld_bytes(struct cpu *c, unsigned seg, u64 off, void *buf, un
 
 	bytes_align(c, la, len);
 	if (likely(e->tag_r == ((la + len - 1) & PAGE_MASK)))
-		memcpy(buf, (const void *)(la + e->addend), len);
+		guest_copy(buf, (const void *)(la + e->addend), len);
 	else
 		read_bytes(c, la, buf, len, data_set(c));
 }
@@ -434,7 +434,7 @@ guest_racy void mem_st_bytes(struct cpu *c, unsigned seg, u64 off, const void *b
 
 	bytes_align(c, la, len);
 	if (likely(e->tag_w == ((la + len - 1) & PAGE_MASK)))
-		memcpy((void *)(la + e->addend), buf, len);
+		guest_copy((void *)(la + e->addend), buf, len);
 	else
 		write_bytes(c, la, buf, len, data_set(c));
 }
