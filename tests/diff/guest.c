@@ -230,7 +230,8 @@ static void on_alarm(int sig)
 int guest_new(struct guest **out, const u8 *pool, struct err *e)
 {
 	struct machine_config cfg = { .ram_size = RAM_SIZE, .ncpus = 1, .engine = &engine_soft };
-	const struct itimerval it = { { 1, 0 }, { 1, 0 } };
+	/* LOOPs of tens of millions of rounds, which the host ends in time, need a second or two. */
+	const struct itimerval it = { { 20, 0 }, { 20, 0 } };
 	struct guest *g = calloc(1, sizeof(*g));
 	int r;
 
