@@ -106,15 +106,16 @@ check:			## every test, on a fresh machine too; ends in "N passed, N failed, N s
 	@tools/setup build test
 	@$(MAKE) --no-print-directory -j$(shell nproc) penta units
 	@DIFF_CASES=2000000 tests/run
-units: $(UNIT)
+units: $(UNIT)		## build the unit tests
 unit: units		## the unit tests alone
 	@tests/run unit
 e2e: penta		## the end-to-end tests alone
 	@tests/run e2e
 asan tsan clang:	## the same build in build/NAME, with sanitizers or clang
 	$(MAKE) CONFIG=$@ penta
-bench: penta $(BENCH)	## performance beside the peers
+bench:			## performance beside the peers
 	@tools/setup build bench
+	@$(MAKE) --no-print-directory penta $(BENCH)
 	bench/run
 fuzz: $(FUZZ) $(B)/tests/diff/test_diff		## run all fuzzers, FUZZ_SECONDS each (default 60)
 	fuzz/run
@@ -129,9 +130,9 @@ install: penta		## to $(DESTDIR)$(PREFIX)
 	install -D -m755 penta $(DESTDIR)$(PREFIX)/bin/penta
 	for p in man/*.1; do install -D -m644 $$p $(DESTDIR)$(PREFIX)/share/man/man1/$${p##*/}; done
 	install -D -m644 tools/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/penta
-clean:
+clean:			## remove what was built
 	rm -rf build penta
 help:
-	@grep -hE '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z0-9 ]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 -include $(shell [ -d $(B) ] && find $(B) -name '*.d')
