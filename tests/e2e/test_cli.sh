@@ -84,6 +84,8 @@ if k=$(tools/guest-kernel cloud 2>"$t/err"); then
 	cp "$k" "$t/damaged"
 	printf '\252\252\252\252' | dd of="$t/damaged" bs=1 seek=3000000 conv=notrunc 2>/dev/null
 	refuse 1 'damaged' run --kernel "$t/damaged"
+	refuse 1 'is there already; remove' run --kernel "$k" --serial "unix:$t/empty"
+	refuse 1 'is there already; remove' run --kernel "$k" --gdb "unix:$t/empty"
 else
 	n=$((n + 1)); echo "ok $n - a real kernel, damaged # SKIP $(tail -1 "$t/err")"
 fi

@@ -157,7 +157,10 @@ static int open_unix(struct serial *s, const char *path, struct loop *l, struct 
 	strcpy(a.sun_path, path);
 	s->fd[LISTENER] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd[LISTENER] < 0 || bind(s->fd[LISTENER], (struct sockaddr *)&a, sizeof(a)))
-		return err_errno(e, "--serial unix:%s", path);
+		return errno == EADDRINUSE ?
+		       err_set(e, EADDRINUSE, "--serial unix:%s: the path is there already; remove "
+			       "it if nothing listens on it, or name another", path) :
+		       err_errno(e, "--serial unix:%s", path);
 	s->unlink = strdup(path);
 	if (listen(s->fd[LISTENER], 1) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fd))

@@ -647,7 +647,10 @@ static int listen_unix(struct gdb *g, const char *path, struct err *e)
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
 	g->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (g->listen_fd < 0 || bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return err_errno(e, "--gdb unix:%s", path);
+		return errno == EADDRINUSE ?
+		       err_set(e, EADDRINUSE, "--gdb unix:%s: the path is there already; remove it "
+			       "if nothing listens on it, or name another", path) :
+		       err_errno(e, "--gdb unix:%s", path);
 	snprintf(g->unix_path, sizeof(g->unix_path), "%s", path);
 	snprintf(g->address, sizeof(g->address), "%s", path);
 	return 0;
@@ -678,7 +681,10 @@ static int listen_tcp(struct gdb *g, const char *where, struct err *e)
 	setsockopt(g->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(g->listen_fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
 	    getsockname(g->listen_fd, (struct sockaddr *)&a, &alen) < 0)
-		return err_errno(e, "--gdb %s", where);
+		return errno == EADDRINUSE ?
+		       err_set(e, EADDRINUSE, "--gdb %s: somebody listens on this port already; "
+			       "give another one (0 takes a free one)", where) :
+		       err_errno(e, "--gdb %s", where);
 	inet_ntop(AF_INET, &a.sin_addr, host, sizeof(host));
 	snprintf(g->address, sizeof(g->address), "%s:%u", host, ntohs(a.sin_port));
 	return 0;
