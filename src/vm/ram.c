@@ -71,7 +71,10 @@ int ram_new(struct ram **out, u64 size, struct err *e)
 	if (r->fd < 0 || ftruncate(r->fd, (off_t)size) < 0 ||
 	    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
 	    !(r->base = map(r->fd, 0, size)) || !(r->flags = map_flags(size >> PAGE_SHIFT))) {
-		int ret = err_errno(e, "memory of %llu MiB", (unsigned long long)(size / MiB));
+		bool limit = errno == ENOMEM || errno == EFBIG;
+		int ret = err_errno(e, limit ? "memory of %llu MiB is more than `ulimit -v`, "
+				    "`ulimit -f` or the host allow; raise them or take less" :
+				    "memory of %llu MiB", (unsigned long long)(size / MiB));
 
 		ram_free(r);
 		return ret;

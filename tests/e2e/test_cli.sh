@@ -84,6 +84,9 @@ if k=$(tools/guest-kernel cloud 2>"$t/err"); then
 	cp "$k" "$t/damaged"
 	printf '\252\252\252\252' | dd of="$t/damaged" bs=1 seek=3000000 conv=notrunc 2>/dev/null
 	refuse 1 'damaged' run --kernel "$t/damaged"
+	(ulimit -f 1000; exec timeout 20 "$penta" run --kernel "$k" </dev/null >"$t/out" 2>"$t/err")
+	[ $? -eq 1 ] && [ "$(wc -l < "$t/err")" -eq 1 ] && grep -q 'ulimit -f' "$t/err"
+	ok $? "memory beyond the file size limit is refused"
 	refuse 1 'is there already; remove' run --kernel "$k" --serial "unix:$t/empty"
 	refuse 1 'is there already; remove' run --kernel "$k" --gdb "unix:$t/empty"
 else

@@ -282,6 +282,7 @@ static int block_signals(struct run *r, struct err *e)
 	for (size_t i = 0; i < ARRAY_SIZE(sigs); i++)
 		sigaddset(&set, sigs[i]);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* `ulimit -f` holds for guest memory too: EFBIG */
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	r->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return r->sigfd < 0 ? err_errno(e, "signalfd") : 0;
