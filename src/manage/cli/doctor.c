@@ -105,5 +105,5 @@ static int run(const struct args *a, int npos, char **pos)
 
 const struct verb verb_doctor = {
 	.name = "doctor", .summary = "what this host offers to machines, and why",
-	.usage = "[--json]", .options = options, .text = text, .run = run,
+	.usage = "[--json] [--fresh]", .options = options, .text = text, .run = run,
 };
