@@ -179,10 +179,14 @@ void lapic_lint_changed(struct lapic *l, unsigned pin, bool level)
 #define PV_EOI_ENABLED	1u
 #define PV_EOI_RESERVED	2u
 
-/* The guest's flag: one bit of a 32-bit word. NULL when it is not in RAM. */
+/* The guest's flag: one bit of a 32-bit word. NULL when it is not in RAM; ROM is not the guest's
+ * to change. */
 static _Atomic u32 *pv_eoi_flag(struct lapic *l)
 {
-	return ram_view(l->v->m->ram, l->pv_eoi & ~3ull, 4);
+	u64 gpa = l->pv_eoi & ~3ull;
+	const struct ram_block *b = ram_find(l->v->m->ram, gpa);
+
+	return b && !b->readonly ? ram_view(l->v->m->ram, gpa, 4) : NULL;
 }
 
 static void pv_eoi_offer(struct lapic *l)

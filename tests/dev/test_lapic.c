@@ -848,8 +848,10 @@ static void clear_flag(struct ctx *x, u64 gpa)
 static void pv_eoi(void **st)
 {
 	struct ctx *x = *st;
-	const u64 gpa = 0x5004;
+	const u64 gpa = 0x5004, rom_gpa = 0xffff0000;
+	const u8 rom[4096] = { 0 };
 	struct apic_msg msg = { .dest = 0, .vector = 0x41 };
+	struct err e = { 0 };
 
 	assert_int_equal(wrmsr(x, 0, MSR_KVM_PV_EOI, gpa | 3), -EPERM);
 	assert_int_equal(wrmsr(x, 0, MSR_KVM_PV_EOI, (1ull << 40) | 1), -EPERM);
@@ -904,6 +906,16 @@ static void pv_eoi(void **st)
 	assert_int_equal(flag(x, gpa), 1);
 	assert_int_equal(wrmsr(x, 0, MSR_KVM_PV_EOI, 0), 0);
 	assert_int_equal(flag(x, gpa), 0);
+	wr(x, 0, EOI, 0);
+	/* A flag in ROM: there is none. */
+	assert_int_equal(ram_add_rom(x->m->ram, rom_gpa, rom, sizeof(rom), &e), 0);
+	wrmsr(x, 0, MSR_KVM_PV_EOI, rom_gpa | 1);
+	ack(x, 0);
+	apic_bus_deliver(x->b, &msg);
+	assert_int_equal(ack(x, 0), msg.vector);
+	assert_int_equal(flag(x, rom_gpa), 0);
+	wrmsr(x, 0, MSR_KVM_PV_EOI, 0);
+	wr(x, 0, EOI, 0);
 	wr(x, 0, EOI, 0);
 	assert_int_equal(rd(x, 0, PPR), 0);
 }
