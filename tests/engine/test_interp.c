@@ -2,7 +2,7 @@
 /* test_interp.c - the soft engine's loop and blocks on a bare machine: small guests in real and in
  * long mode (identity tables of 2 MiB pages). A guest ends by writing to port 0xf4. */
 #include "base/bytes.h"
-#include "engine/soft/cpu.h"
+#include "engine/soft/stub.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>
@@ -390,12 +390,50 @@ static void test_spin(void **state)
 	machine_free(g.m);
 }
 
+/* Stubs until a block of one instruction finds room for its own, and one of @n does not. */
+static void fill_stubs(struct cpu *c, unsigned n)
+{
+	static const u8 prefixes[] = { 0x90, 0x66, 0xf3, 0xf2 };
+	static const u8 ops[] = { 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f, 0x51, 0x54, 0x55, 0x56, 0x57 };
+
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(ops) * 256 && native_room(c, n); i++) {
+		u8 b[15] = { prefixes[i & 3], (u8)(0x40 | (i >> 8 & 1) | (i >> 7 & 4)), 0x0f,
+			     ops[(i >> 10) % ARRAY_SIZE(ops)], (u8)(0xc0 | (i >> 2 & 0x3f)) };
+		unsigned skip = b[0] == 0x90;
+		struct insn in;
+
+		if (insn_decode(&in, b + skip, sizeof(b) - skip, 8) == 0)
+			native_stub(c, &in);
+	}
+	assert_false(native_room(c, n));
+	assert_true(native_room(c, 1));
+}
+
+/* All blocks are dropped for want of stubs while one is being linked to the next: the link's place
+ * is in the middle of that one by then, and must stay as it is. */
+GUEST(forget, 64,
+	"jmp 1f\n .org g_forget + 0x100\n"
+	"1: .rept 50\n incl %eax\n .endr\n"
+	"outl %eax, $0xf4\n")
+static void test_forget(void **state)
+{
+	struct guest g;
+
+	guest_long(&g, g_forget, LEN(forget));
+	fill_stubs(cpu_of(g.v), 50);
+	g.s.gpr[RAX] = 0;
+	guest_run(&g);
+	assert_int_equal(g.value, 50);
+	machine_free(g.m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_real),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_smc),
+		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_step),
 		cmocka_unit_test(test_crossing),

@@ -48,6 +48,7 @@ struct block_cache {
 	struct block *hash[1u << HASH_BITS];
 	u8 *arena;
 	size_t size, used;
+	u32 forgotten;			/* times that the arena started anew */
 	_Atomic bool flush;		/* wanted at the next entry */
 	/* Scratch for the block being made. */
 	struct insn insn[BLOCK_INSNS];
@@ -276,6 +277,7 @@ static void forget_all(struct cpu *c)
 	memset(bc->jump, 0, sizeof(bc->jump));
 	memset(bc->hash, 0, sizeof(bc->hash));
 	bc->used = 0;
+	bc->forgotten++;
 }
 
 static u64 code_lin(const struct cpu *c, u64 rip)
@@ -685,15 +687,15 @@ const struct uop *block_next(struct cpu *c)
 
 const struct uop *block_link(struct cpu *c, struct chain *ch)
 {
-	const u8 *from = c->blocks->arena + c->blocks->used;
+	u32 forgotten = c->blocks->forgotten;
 	const struct uop *u;
 
 	if (unlikely(atomic_load_explicit(&c->look, memory_order_relaxed)))
 		return NULL;
 	u = block_next(c);
-	/* No link when the arena started anew meanwhile: the block that @ch is part of is gone. */
-	if (u && !(c->dbg_armed & DBG_EXEC) &&
-	    c->blocks->arena + c->blocks->used >= from) {
+	/* No link when the arena started anew meanwhile: the block that @ch is part of is gone. How
+	 * much of the arena is used tells nothing: it starts anew for want of stubs, too. */
+	if (u && !(c->dbg_armed & DBG_EXEC) && c->blocks->forgotten == forgotten) {
 		unsigned seen = code_seen_bit(c->blk->lin);
 		u64 i = (c->blk->lin >> PAGE_SHIFT) & (TLB_SIZE - 1);
 
