@@ -200,10 +200,14 @@ static bool page_written(struct soft *s, u64 gpa, unsigned len)
 		return false;
 	pthread_mutex_lock(&s->code_lock);
 	if (atomic_load(&cp->lines) & hit) {
+		/* Twice: before the page is taken for one without code, as blocks are stale by then;
+		 * and after, for who meanwhile found it still marked and read the new generation:
+		 * what it decodes nobody would look after (page_use()). */
 		atomic_fetch_add(&cp->gen, 1);
 		atomic_store(&cp->lines, 0);
 		__atomic_fetch_and(&rb->pageflags[(gpa - rb->gpa) >> PAGE_SHIFT],
 				   (u8)~RAM_PAGE_CODE, __ATOMIC_SEQ_CST);
+		atomic_fetch_add(&cp->gen, 1);
 	}
 	pthread_mutex_unlock(&s->code_lock);
 	return true;
@@ -386,10 +390,11 @@ static bool page_use(struct cpu *c, u64 gpa, struct page_seen *ps)
 	const struct ram_block *rb;
 
 	ps->cp = page_of(c->soft, gpa, &rb);
-	if (!ps->cp || !page_mark(c, ps->cp, rb, gpa))
+	if (!ps->cp)
 		return false;
+	/* Before looking at the mark: page_written() takes that away before its last change. */
 	ps->gen = atomic_load(&ps->cp->gen);
-	return true;
+	return page_mark(c, ps->cp, rb, gpa);
 }
 
 struct chain *block_chain(struct cpu *c, u64 rip)
