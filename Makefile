@@ -59,9 +59,13 @@ else
 penta: $(B)/penta
 endif
 
-$(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB)
+$(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB) | $(B)/layers
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+# An #include that points up or sideways ends the build.
+$(B)/layers: $(SRC) $(shell find src -name '*.h') tests/layers
+	@mkdir -p $(@D); tests/layers >/dev/null && touch $@
 
 # The list of objects is a prerequisite of its own: a file that goes must leave the library.
 $(B)/objects: FORCE
