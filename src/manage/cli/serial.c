@@ -62,7 +62,7 @@ static int open_pty(struct serial *s, struct loop *l, struct chardev **be, struc
 	fcntl(s->fd[1], F_SETFD, FD_CLOEXEC);
 	if (ttyname_r(s->fd[1], name, sizeof(name)))
 		return err_errno(e, "--serial pty");
-	log_msg(LOG_WARN, "serial port at %s", name);
+	log_msg(LOG_INFO, "serial port at %s", name);
 	return open_fd(be, l, s->fd[0], s->fd[0], true, NULL, e);
 }
 
