@@ -127,8 +127,7 @@ static void io_breakpoints_need_de(void **state)
 	debug_write_dr(c, 7, 2 | 2 << 16);
 	assert_int_equal(RUN(c, 0xe4, 0x80), NO_FAULT);
 	assert_int_equal(c->db_pending, 0);
-	c->cr4 |= CR4_DE;
-	debug_write_dr(c, 7, 2 | 2 << 16);
+	cpu_write_cr(c, 4, c->cr4 | CR4_DE);
 	assert_int_equal(RUN(c, 0xe4, 0x80), NO_FAULT);
 	assert_int_equal(c->db_pending, 1);
 }

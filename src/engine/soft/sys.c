@@ -123,6 +123,8 @@ static void write_cr4(struct cpu *c, u64 val)
 		tlb_flush_all(c);
 	else if (changed & CR4_SMAP)
 		tlb_flush_rights(c);
+	if (changed & CR4_DE)
+		debug_rearm(c);		/* I/O breakpoints */
 	if (changed)
 		cpu_mode_changed(c);
 }
