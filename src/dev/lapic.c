@@ -345,21 +345,20 @@ static void timer_arm(struct lapic *l)
 	u64 now = clock_now(l->v->m->clock), period = timer_period_ns(l), due;
 
 	if (timer_mode(l) == TIMER_DEADLINE) {
-		s64 delta;
+		u64 tsc = clock_tsc(l->v->m->clock) + l->v->tsc_offset;
 
 		if (!l->tsc_deadline) {
 			vm_timer_del(&l->timer);
 			return;
 		}
-		delta = (s64)(l->tsc_deadline - clock_tsc(l->v->m->clock) - l->v->tsc_offset);
 		/* A deadline in the past fires by the WRMSR itself, not when the loop gets to it. */
-		if (delta <= 0) {
+		if (l->tsc_deadline <= tsc) {
 			vm_timer_del(&l->timer);
 			timer_fire(l);
 			return;
 		}
 		/* One ns more: the guest must not find its TSC before the deadline. */
-		due = now + 1 + clock_ns_of_tsc(l->v->m->clock, delta);
+		due = now + 1 + clock_ns_of_tsc(l->v->m->clock, l->tsc_deadline - tsc);
 		if (due < now)
 			due = UINT64_MAX - 1;
 		vm_timer_set(&l->timer, due);

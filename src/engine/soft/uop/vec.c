@@ -13,7 +13,7 @@ static inline bool sse_ok(const struct cpu *c)
 }
 static inline bool avx_ok(const struct cpu *c)
 {
-	return likely(!(c->cr0 & CR0_TS) && (c->cr4 & CR4_OSXSAVE) &&
+	return likely((c->cr0 & (CR0_PE | CR0_TS)) == CR0_PE && (c->cr4 & CR4_OSXSAVE) &&
 		      (c->xcr0 & (XF_SSE | XF_AVX)) == (XF_SSE | XF_AVX));
 }
 
