@@ -46,7 +46,6 @@ GENFILES := $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc
 
 UNIT := $(patsubst tests/%.c,$(B)/tests/%,$(shell find tests -name 'test_*.c'))
 FUZZ := $(patsubst fuzz/%.c,$(B)/fuzz/%,$(wildcard fuzz/fuzz_*.c))
-BENCH := $(patsubst bench/%.c,$(B)/bench/%,$(wildcard bench/bench_*.c))
 
 .PHONY: FORCE all build help demo check unit e2e bench fuzz install asan tsan clang setup compdb clean layers tour
 all: penta
@@ -89,10 +88,7 @@ $(B)/fuzz/%: fuzz/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
 	$(call say,CC $<)
 	$(Q)$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
-$(B)/bench/%: bench/%.c $(LIB) | $(GENFILES)
-	@mkdir -p $(@D)
-	$(call say,CC $<)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+
 
 $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc &: src/x86/insns.tab tools/geninsn.awk
 	@mkdir -p $(GEN)/x86
@@ -119,7 +115,7 @@ asan tsan clang:	## the same build in build/NAME, with sanitizers or clang
 	$(MAKE) CONFIG=$@ penta
 bench:			## performance beside the peers
 	@tools/setup build bench
-	@$(MAKE) --no-print-directory penta $(BENCH)
+	@$(MAKE) --no-print-directory penta
 	bench/run
 fuzz: $(FUZZ) $(B)/tests/diff/test_diff		## run all fuzzers, FUZZ_SECONDS each (default 60)
 	fuzz/run

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # geninsn.awk - from src/x86/insns.tab, whose head explains the columns:
 #   OUT=ops	enum x86_op
 #   OUT=table	insn_table[], and what the decoder finds its rows with (src/x86/encoding.h)

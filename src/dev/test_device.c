@@ -73,10 +73,17 @@ static void iomem_write(void *dev, struct vcpu *by, u64 off, u64 val, unsigned l
 }
 
 static const struct region_ops data_ops = { .read = data_read, .write = data_write, .impl_max = 4 };
-static const struct region_ops irq_ops = { .read = irq_read, .write = irq_write, .impl_min = 1, .impl_max = 1 };
+static const struct region_ops irq_ops = {
+	.read = irq_read, .write = irq_write, .impl_min = 1, .impl_max = 1,
+};
 static const struct region_ops iomem_ops = { .read = iomem_read, .write = iomem_write, .impl_max = 8 };
 
-static const struct { bool port; u32 base, len; const struct region_ops *ops; const char *name; } regions[] = {
+static const struct {
+	bool port;
+	u32 base, len;
+	const struct region_ops *ops;
+	const char *name;
+} regions[] = {
 	{ true, DATA_PORT, DATA_LEN, &data_ops, "test-data" },
 	{ true, IRQ_PORT, TEST_DEVICE_IRQS, &irq_ops, "test-irq" },
 	{ false, IOMEM_BASE, IOMEM_LEN, &iomem_ops, "test-iomem" },

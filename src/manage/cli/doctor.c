@@ -27,7 +27,7 @@ static void choose(struct choice *c, const struct kvm_probe *kvm)
 	*c = (struct choice){ .platform = "lite", .engine = "soft" };
 	snprintf(c->why, sizeof(c->why), "%s", kvm->kind == KVM_USABLE ?
 		 "this version has no kvm engine yet" :
-		 kvm->kind == KVM_EMULATED ? "/dev/kvm is slower than the soft engine here" :
+		 kvm->kind == KVM_EMULATED ? "the host only emulates what is behind /dev/kvm" :
 		 "it needs nothing from the host");
 }
 

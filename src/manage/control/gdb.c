@@ -671,7 +671,8 @@ static int listen_tcp(struct gdb *g, const char *where, struct err *e)
 	}
 	unsigned long n = strtoul(port, &end, 10);
 	if (!*port || *end || n > 65535)
-		return err_set(e, EINVAL, "--gdb %s: \"%s\" is no port (0 to 65535); write PORT, ADDRESS:PORT or unix:PATH",
+		return err_set(e, EINVAL, "--gdb %s: \"%s\" is no port (0 to 65535); "
+			       "write PORT, ADDRESS:PORT or unix:PATH",
 			       where, port);
 	a.sin_port = htons((u16)n);
 	g->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
