@@ -28,6 +28,8 @@ enum fw_dma_ctl { DMA_ERROR = 1, DMA_READ = 2, DMA_SKIP = 4, DMA_SELECT = 8, DMA
 #define FW_DMA_SIGNATURE 0x51454d5520434647ull	/* "QEMU CFG", what reading the DMA register shows */
 
 #define FW_ITEMS_MAX 64
+/* One transfer holds the machine lock: a longer one is refused with the error bit. */
+#define FW_DMA_MAX (16u << 20)
 #define FW_NAME_MAX 56		/* of a directory entry, with its terminator */
 
 struct fw_item { u16 key; u32 len; u8 *data; };
@@ -90,7 +92,7 @@ static void dma(struct fw_cfg *f)
 		f->at = 0;
 	}
 	u32 result = 0;
-	if (ctl & DMA_WRITE) {
+	if ((ctl & DMA_WRITE) || ((ctl & DMA_READ) && len > FW_DMA_MAX)) {
 		result = DMA_ERROR;
 	} else if (ctl & DMA_READ) {
 		/* The guest names the length: what lies beyond its RAM ends the copy. */
