@@ -18,10 +18,21 @@ struct device_class {
 	void (*free)(void *dev);		/* accepts NULL and half-built */
 	int (*post_load)(void *dev, struct err *e);	/* checks the whole, re-arms; may be NULL */
 	void (*pre_save)(void *dev);		/* bring fields up to date; may be NULL */
+	/* Before pre_save, the machine being paused: wait until nothing is in flight at back ends (lock
+	 * held; loop callbacks may run meanwhile). May be NULL. */
+	void (*quiesce)(void *dev);
+	/* The machine runs again, after a pause or, @restored, from loaded state (then what the world
+	 * has forgotten is told to the guest: connections, disconnected peers). May be NULL. */
+	void (*resumed)(void *dev, bool restored);
 };
 
 /* @path names the instance in streams and messages ("pit", "uart0"); copied. Takes ownership. */
 int machine_add_device(struct machine *m, const struct device_class *cls, void *dev,
 		       const char *path, struct err *e);
+
+/* Call @fn for each device in order of creation, which is that of save, load and reset. Stops at the
+ * first result that is not 0, and returns it. Lock held. */
+int machine_each_device(struct machine *m, int (*fn)(void *ctx, const char *path,
+			const struct device_class *cls, void *dev), void *ctx);
 
 #endif

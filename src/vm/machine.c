@@ -137,6 +137,18 @@ int machine_add_device(struct machine *m, const struct device_class *cls, void *
 	return 0;
 }
 
+int machine_each_device(struct machine *m, int (*fn)(void *ctx, const char *path,
+			const struct device_class *cls, void *dev), void *ctx)
+{
+	for (struct device_entry *d = m->devices; d; d = d->next) {
+		int r = fn(ctx, d->path, d->cls, d->dev);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 static void set_status(struct machine *m, enum machine_status s)
 {
 	if (atomic_exchange(&m->status, (int)s) != (int)s && m->on_status)

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/loop.h"
+#include "base/sandbox.h"
 #include "vm/bus.h"
 #include "vm/clock.h"
 #include "vm/cpuid.h"
@@ -30,6 +31,7 @@ struct machine_config {
 	const struct engine_ops *engine;
 	const struct cpu_model *cpu_model;	/* borrowed, constant */
 	enum on_crash on_crash;
+	struct sandbox *sandbox;	/* what the machine's threads enter; borrowed; may be NULL */
 };
 
 struct machine {

@@ -263,6 +263,24 @@ void ram_wrote(struct ram *r, u64 gpa, size_t len)
 	}
 }
 
+int ram_discard(struct ram *r, u64 gpa, u64 len)
+{
+	if ((gpa | len) % PAGE_SIZE || !covered(r, gpa, len, true))
+		return -EINVAL;
+	while (len > 0) {
+		const struct ram_block *b = ram_find(r, gpa);
+		u64 n = MIN(len, b->len - (gpa - b->gpa));
+
+		if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      (off_t)(b->file_off + (gpa - b->gpa)), (off_t)n) < 0)
+			return -errno;
+		ram_wrote(r, gpa, n);
+		gpa += n;
+		len -= n;
+	}
+	return 0;
+}
+
 void ram_on_code_write(struct ram *r, ram_code_fn *fn, void *ctx)
 {
 	r->code_fn = fn;

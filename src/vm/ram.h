@@ -52,6 +52,10 @@ bool ram_write(struct ram *r, u64 gpa, const void *buf, size_t len);
 void *ram_view(const struct ram *r, u64 gpa, size_t len);
 void ram_wrote(struct ram *r, u64 gpa, size_t len);
 
+/* Give the host pages of [gpa, gpa+len) back: they read as zeros afterwards. Whole pages inside RAM
+ * (not ROM) only; -EINVAL else. The caller knows that the guest has no use for them. Any thread. */
+int ram_discard(struct ram *r, u64 gpa, u64 len);
+
 /* Copy to or from guest memory that vCPUs may be changing: what arrives then is some mixture, as on
  * a real bus. TSan would report the guest's races in memcpy() as ours, so it is not told. */
 static inline void guest_copy(void *to, const void *from, size_t len)

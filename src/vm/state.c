@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static u64 element(const struct state_field *f, const u8 *p)
@@ -15,7 +16,7 @@ static u64 element(const struct state_field *f, const u8 *p)
 	case ST_U16: memcpy(&v, p, 2); return v;
 	case ST_U32: memcpy(&v, p, 4); return v;
 	case ST_U64: case ST_S64: memcpy(&v, p, 8); return v;
-	case ST_END: case ST_STRUCT: case ST_TIMER: break;
+	case ST_END: case ST_STRUCT: case ST_STRUCTS: case ST_TIMER: case ST_BLOB: break;
 	}
 	BUG("state field type without a value");
 }
@@ -47,14 +48,23 @@ int state_check(const struct state_field *table, const void *obj, const char *pa
 	for (const struct state_field *f = table; f->type != ST_END; f++) {
 		const u8 *p = (const u8 *)obj + f->offset;
 
-		if (f->type == ST_TIMER || f->type == ST_BYTES)
+		u32 n = f->count;
+
+		if (f->type == ST_TIMER || f->type == ST_BYTES || f->type == ST_BLOB)
 			continue;	/* any deadline, any byte */
-		for (u32 i = 0; i < f->count; i++, p += f->stride) {
-			if (f->type == ST_STRUCT) {
+		if (f->type == ST_STRUCTS) {
+			unsigned len;
+
+			memcpy(&len, (const u8 *)obj + f->count, sizeof(len));
+			memcpy(&p, (const u8 *)obj + f->offset, sizeof(p));
+			n = len;
+		}
+		for (u32 i = 0; i < n; i++, p += f->stride) {
+			if (f->type == ST_STRUCT || f->type == ST_STRUCTS) {
 				char sub[256];
 				int r;
 
-				snprintf(sub, sizeof(sub), f->count > 1 ? "%s.%s[%u]" : "%s.%s",
+				snprintf(sub, sizeof(sub), n > 1 ? "%s.%s[%u]" : "%s.%s",
 					 path, f->name, i);
 				r = state_check(f->sub, p, sub, e);
 				if (r < 0)
@@ -68,4 +78,10 @@ int state_check(const struct state_field *table, const void *obj, const char *pa
 		}
 	}
 	return 0;
+}
+
+void state_blob_free(struct state_blob *b)
+{
+	free(b->p);
+	*b = (struct state_blob){ 0 };
 }

@@ -21,7 +21,14 @@ enum state_type {
 	ST_BYTES,	/* @count raw bytes */
 	ST_STRUCT,	/* @count structs of @stride bytes, described by @sub */
 	ST_TIMER,	/* struct vm_timer: its deadline in machine ns, or "not armed" */
+	ST_STRUCTS,	/* a pointer to structs, as many as an `unsigned` at offset @count says: a constant
+			 * of the instance, which a stream must match */
+	ST_BLOB,	/* struct state_blob: bytes whose meaning post_load checks, at most @max of them */
 };
+
+/* Made by pre_save (malloc), freed after the save by who walks the table; on load the other way round:
+ * allocated by the walker, used and freed by post_load (state_blob_free()). */
+struct state_blob { u8 *p; u32 len; };
 
 struct state_field {
 	const char *name;
@@ -52,9 +59,13 @@ struct state_field {
 #define STATE_STRUCT(S, f, subt)	STATE_F_(S, f, ST_STRUCT, 1, sizeof(((S *)0)->f), 0, 0, subt)
 #define STATE_STRUCT_ARRAY(S, f, subt)	STATE_F_(S, f, ST_STRUCT, STATE_ELEMS_(S, f), \
 						sizeof(((S *)0)->f[0]), 0, 0, subt)
+#define STATE_STRUCTS(S, f, nf, subt)	{ .name = #f, .type = ST_STRUCTS, .offset = offsetof(S, f), \
+	  .count = offsetof(S, nf), .stride = sizeof(*((S *)0)->f), .sub = subt }
+#define STATE_BLOB(S, f, most)		STATE_F_(S, f, ST_BLOB, 1, 1, 0, most, NULL)
 #define STATE_END { .type = ST_END }
 
 /* Is every field of @obj inside its declared range? Names the first that is not. */
 int state_check(const struct state_field *table, const void *obj, const char *path, struct err *e);
+void state_blob_free(struct state_blob *b);
 
 #endif

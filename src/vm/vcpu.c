@@ -85,6 +85,7 @@ static void *vcpu_main(void *arg)
 	struct vcpu *v = arg;
 	struct machine *m = v->m;
 
+	sandbox_enter(m->cfg.sandbox, SANDBOX_VCPU);
 	while (park(v)) {
 		switch (m->cfg.engine->run(v)) {
 		case VCPU_EXIT_STOP:

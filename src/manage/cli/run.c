@@ -319,6 +319,8 @@ static int live(struct run *r, struct err *e)
 	int status, n;
 
 	n = lite_new(&r->lite, &r->cfg, e);
+	if (!n)
+		n = lite_load(r->lite, e);
 	if (n)
 		return n;
 	r->m = lite_machine(r->lite);

@@ -53,6 +53,7 @@ enum lite_wiring {
 
 struct lite {
 	struct machine *m;
+	struct pci_bus *pci;
 	struct lite_config cfg;
 	struct boot_entry entry;
 	bool loaded;		/* what is in RAM has not run yet */
@@ -107,6 +108,7 @@ static int add_pci(struct lite *l, struct gsi *gsi, struct err *e)
 	r = pci_bus_new(&bus, m, &o, e);
 	if (!r)
 		r = machine_add_device(m, &pci_bus_class, bus, "pci", e);
+	l->pci = bus;
 	if (!r)
 		r = pci_host_new(&host, bus, e);
 	if (!r)
@@ -315,8 +317,6 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 		r = add_chips(l, e);
 		machine_unlock(l->m);
 	}
-	if (!r)
-		r = load(l, true, e);
 	if (r) {
 		lite_free(l);
 		return r;
@@ -325,6 +325,11 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 	l->m->on_reset_ctx = l;
 	*out = l;
 	return 0;
+}
+
+int lite_load(struct lite *l, struct err *e)
+{
+	return load(l, true, e);
 }
 
 void lite_free(struct lite *l)
@@ -338,6 +343,20 @@ void lite_free(struct lite *l)
 struct machine *lite_machine(struct lite *l)
 {
 	return l->m;
+}
+
+struct pci_bus *lite_pci(struct lite *l)
+{
+	return l->pci;
+}
+
+u8 lite_slot(struct lite *l, unsigned want)
+{
+	unsigned dev = 1;		/* 0 is the host bridge */
+
+	while (!want && dev < 31 && pci_find(l->pci, PCI_DEVFN(dev, 0)))
+		dev++;
+	return PCI_DEVFN(want ? want : dev, 0);
 }
 
 const char *lite_boot_what(const struct lite *l)
