@@ -47,13 +47,16 @@ int lite_add_rng(struct lite *l, const char *name, unsigned slot, struct err *e)
 struct balloon;
 int lite_add_balloon(struct lite *l, const char *name, unsigned slot, struct balloon **out,
 		     struct err *e);
-/* @dir_fd: of the shared folder, taken. @tag: what the guest mounts. */
-struct lite_share { const char *name, *tag; int dir_fd; bool readonly; unsigned slot; };
+/* @dir_fd: of the shared folder, taken. @tag: what the guest mounts. @mapped: owners, modes and device
+ * nodes that the guest sets are kept in user.penta.* attributes instead of being set on the host. */
+struct lite_share { const char *name, *tag; int dir_fd; bool readonly, mapped; unsigned slot; };
 int lite_add_share(struct lite *l, const struct lite_share *s, struct err *e);
 /* @listen_fd: a listening unix socket by which host programs reach the guest's ports, taken;
  * @host_dir_fd: where sockets of host services lie that the guest may reach, taken, or -1. */
 struct lite_vsock { const char *name; u32 cid; int listen_fd, host_dir_fd; unsigned slot; };
-int lite_add_vsock(struct lite *l, const struct lite_vsock *v, struct err *e);
+struct vsock;
+/* @out, for services of penta's own (virtio/vsock.h); may be NULL. */
+int lite_add_vsock(struct lite *l, const struct lite_vsock *v, struct vsock **out, struct err *e);
 /* For virtio.c: the bus, and a device's slot on it: @want, or the next that is free. */
 struct pci_bus *lite_pci(struct lite *l);
 u8 lite_slot(struct lite *l, unsigned want);
