@@ -9,21 +9,31 @@ _penta()
 	case ${COMP_WORDS[1]} in
 	run)
 		case $prev in
+		--trace) COMPREPLY=($(compgen -W "list" -- "$cur")); return ;;
+		--trace-file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--machine) COMPREPLY=($(compgen -W "lite" -- "$cur")); return ;;
+		--engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")); return ;;
+		--memory) COMPREPLY=($(compgen -W "256M 512M 1G 2G 4G" -- "$cur")); return ;;
+		--cpus) COMPREPLY=($(compgen -W "1 2 4" -- "$cur")); return ;;
+		--cpu) COMPREPLY=($(compgen -W "base v2 v3 max" -- "$cur")); return ;;
 		--kernel) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--initrd) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--firmware) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--boot) COMPREPLY=($(compgen -W "auto direct bzimage64 bzimage32 elf pvh multiboot" -- "$cur")); return ;;
-		--memory) COMPREPLY=($(compgen -W "256M 512M 1G 2G 4G" -- "$cur")); return ;;
-		--cpus) COMPREPLY=($(compgen -W "1 2 4" -- "$cur")); return ;;
-		--engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")); return ;;
-		--machine) COMPREPLY=($(compgen -W "lite" -- "$cur")); return ;;
-		--cpu) COMPREPLY=($(compgen -W "base v2 v3 max" -- "$cur")); return ;;
-		--serial) COMPREPLY=($(compgen -W "terminal none pty file: unix:" -- "$cur")); return ;;
+		--disk) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--net) COMPREPLY=($(compgen -W "user tap: bridge: switch: none" -- "$cur")); return ;;
+		--pcap) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--serial) COMPREPLY=($(compgen -W "terminal console none pty file: unix:" -- "$cur")); return ;;
+		--console) COMPREPLY=($(compgen -W "terminal console none pty file: unix:" -- "$cur")); return ;;
+		--share) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--vsock) COMPREPLY=($(compgen -W "auto off" -- "$cur")); return ;;
+		--rng) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
+		--balloon) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--on-crash) COMPREPLY=($(compgen -W "exit reset pause" -- "$cur")); return ;;
-		--trace) COMPREPLY=($(compgen -W "list" -- "$cur")); return ;;
-		--trace-file) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--sandbox) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
+		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		esac
-		words="--kernel --initrd --append --firmware --boot --memory --cpus --engine --machine --cpu --serial --on-crash --gdb --trace --trace-file --stats --help" ;;
+		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --rng --balloon --on-crash --sandbox --autostart --stop-timeout --help" ;;
 	doctor)
 		case $prev in
 		esac

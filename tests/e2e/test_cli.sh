@@ -51,16 +51,16 @@ refuse 2 '1 to 64' run --kernel x --cpus 0
 refuse 2 '1 to 64' run --kernel x --cpus 10000
 refuse 2 '1 to 64' run --kernel x --cpus two
 refuse 2 'auto soft kvm' run --kernel x --engine warp
-refuse 2 'no kvm engine yet.*--engine soft' run --kernel x --engine kvm
 refuse 2 'lite' run --kernel x --machine pdp11
 refuse 2 'base, v2, v3, max' run --kernel x --cpu 6502
 refuse 2 'exit reset pause' run --kernel x --on-crash cry
 refuse 2 'auto direct' run --kernel x --boot camp
 refuse 2 'terminal none pty' run --kernel x --serial carrier-pigeon
-refuse 2 '2 serial ports' run --kernel x --serial none --serial none --serial none
+refuse 2 'at most 2' run --kernel x --serial none --serial none --serial none
 refuse 2 'no trace point' run --kernel x --trace 'no.such*'
 refuse 2 'trace-file' run --kernel x --trace-file "$t/no/such" --trace 'cpu.*'
 refuse 1 'No such file' run --kernel "$t/absent"
+refuse 1 'no kvm engine yet.*--engine soft' run --kernel x --engine kvm
 refuse 1 'is a directory' run --kernel "$t"
 refuse 1 'regular file' run --kernel "$t/fifo"
 refuse 1 'is empty' run --kernel "$t/empty"

@@ -7,6 +7,8 @@
 
 #include "base/err.h"
 #include "base/types.h"
+#include "base/words.h"
+#include "manage/machine/config.h"
 #include <stdio.h>
 
 #define PENTA_VERSION "0.1"
@@ -14,8 +16,8 @@
 /* What penta's exit status says; `penta run` has more (run.c). */
 enum cli_exit { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-#define OPTIONS_MAX 40
-#define OPTION_REPEAT_MAX 8
+#define OPTIONS_MAX 64
+#define OPTION_REPEAT_MAX 16
 
 struct option {
 	const char *name;	/* without the dashes; NULL ends a table */
@@ -29,7 +31,8 @@ struct option {
 #define OPTION(nm, ar, vals, text, ...) \
 	{ .name = nm, .arg = ar, .values = vals, .help = text, ##__VA_ARGS__ }
 
-/* What was given: for each option of the table its values in order. A switch has the value "". */
+/* What was given: for each option of the table its values in order. A switch has the value "".
+ * Options of a machine's configuration, for verbs that take them, come behind the verb's own. */
 struct args {
 	const char *val[OPTIONS_MAX][OPTION_REPEAT_MAX];
 	unsigned n[OPTIONS_MAX];
@@ -40,9 +43,11 @@ struct verb {
 	const char *usage;		/* behind "penta NAME" */
 	const struct option *options;	/* indexed by the verb's own enum */
 	const char *text;		/* more for --help: examples, exit status */
-	const char *positional;		/* completion of other words; NULL: none are taken */
+	const char *positional;		/* completion of other words; "@machine"; NULL: none are taken */
 	int (*run)(const struct args *a, int npos, char **pos);
 	bool hidden;
+	bool config;			/* takes the options of a machine's configuration, too */
+	unsigned command_after;		/* behind so many words begins a command, not penta's; 0: never */
 };
 
 extern const struct verb verb_run, verb_doctor, verb_completion;
@@ -59,18 +64,14 @@ static inline const char *args_get(const struct args *a, unsigned opt)
 
 void cli_help_verb(const struct verb *v, FILE *f);
 void cli_help(FILE *f);
-/* The known word that @word was probably meant to be, or NULL. @words: NULL-terminated. */
-const char *cli_near(const char *word, const char *const *words);
+/* The @i-th option of @v, its own first; false: there are no more. */
+bool cli_option(const struct verb *v, unsigned i, struct option *out);
+/* Put the configuration options that were given into @c. -EINVAL: says what is wrong. */
+int args_config(const struct args *a, const struct verb *v, struct vm_config *c, struct err *e);
+/* Was this option of the configuration given? */
+bool args_has_config(const struct args *a, const struct verb *v, const struct config_field *f);
 
 /* "penta: ..." on stderr. */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-/* "512M", "2G", "65536K"; a bare number means MiB. @what names the option in errors. */
-int cli_size(const char *s, const char *what, u64 *bytes, struct err *e);
-/* A number in @min..@max. */
-int cli_number(const char *s, const char *what, unsigned min, unsigned max, unsigned *out,
-	       struct err *e);
-/* The index of @s in @words (space-separated), or an error that lists them. */
-int cli_choice(const char *s, const char *what, const char *words, struct err *e);
 
 #endif

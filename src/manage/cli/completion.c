@@ -6,24 +6,24 @@
 
 static void put_verb(const struct verb *v)
 {
-	bool some = false;
+	struct option o;
 
 	printf("\t%s)\n\t\tcase $prev in\n", v->name);
-	for (const struct option *o = v->options; o->name; o++) {
-		if (!o->values)
+	for (unsigned i = 0; cli_option(v, i, &o); i++) {
+		if (!o.values)
 			continue;
-		if (!strcmp(o->values, "@file"))
+		if (!strcmp(o.values, "@file"))
 			printf("\t\t--%s) compopt -o filenames;"
-			       " COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o->name);
+			       " COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", o.name);
 		else
 			printf("\t\t--%s)"
 			       " COMPREPLY=($(compgen -W \"%s\" -- \"$cur\")); return ;;\n",
-			       o->name, o->values);
+			       o.name, o.values);
 	}
 	printf("\t\tesac\n\t\twords=\"");
-	for (const struct option *o = v->options; o->name; o++, some = true)
-		printf("%s--%s", some ? " " : "", o->name);
-	printf("%s--help\" ;;\n", some ? " " : "");
+	for (unsigned i = 0; cli_option(v, i, &o); i++)
+		printf("--%s ", o.name);
+	puts("--help\" ;;");
 }
 
 static int run(const struct args *a, int npos, char **pos)

@@ -31,7 +31,7 @@ static void choose(struct choice *c, const struct kvm_probe *kvm)
 		 "it needs nothing from the host");
 }
 
-static void json_string(const char *s)
+static void put_string(const char *s)
 {
 	putchar('"');
 	for (; *s; s++)
@@ -56,16 +56,16 @@ static void print_json(const struct findings *fs, const struct kvm_probe *kvm,
 	for (unsigned i = 0; i < fs->n; i++) {
 		printf("%s\n  {\"id\": \"%s\", \"state\": \"%s\", \"text\": ", i ? "," : "",
 		       fs->f[i].id, states[fs->f[i].state]);
-		json_string(fs->f[i].text);
+		put_string(fs->f[i].text);
 		if (fs->f[i].mend) {
 			fputs(", \"mend\": ", stdout);
-			json_string(fs->f[i].mend);
+			put_string(fs->f[i].mend);
 		}
 		putchar('}');
 	}
 	printf("],\n \"platforms\": [{\"name\": \"%s\", \"engine\": \"%s\", \"why\": ", c->platform,
 	       c->engine);
-	json_string(c->why);
+	put_string(c->why);
 	puts("}]}");
 }
 

@@ -26,15 +26,17 @@ static void put_entry(FILE *f, const char *left, const char *text)
 
 void cli_help_verb(const struct verb *v, FILE *f)
 {
+	struct option o;
+
 	fprintf(f, "penta %s - %s\n\nUsage: penta %s %s\n", v->name, v->summary, v->name, v->usage);
-	if (v->options[0].name)
-		fputs("\nOptions:\n", f);
-	for (const struct option *o = v->options; o->name; o++) {
+	for (unsigned i = 0; cli_option(v, i, &o); i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), o->optional_arg ? "--%s [%s]" : o->arg ? "--%s %s"
-			 : "--%s", o->name, o->arg);
-		put_entry(f, left, o->help);
+		if (i == 0)
+			fputs("\nOptions:\n", f);
+		snprintf(left, sizeof(left), o.optional_arg ? "--%s [%s]" : o.arg ? "--%s %s"
+			 : "--%s", o.name, o.arg);
+		put_entry(f, left, o.help);
 	}
 	if (v->text)
 		fprintf(f, "\n%s", v->text);

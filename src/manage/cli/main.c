@@ -21,14 +21,14 @@ static const struct verb *find(const char *name)
 
 static int unknown(const char *name)
 {
-	const char *names[16], *near;
+	const char *names[64], *near;
 	unsigned n = 0;
 
 	for (const struct verb *const *v = cli_verbs; *v; v++)
 		if (!(*v)->hidden)
 			names[n++] = (*v)->name;
 	names[n] = NULL;
-	near = cli_near(name, names);
+	near = word_near(name, names);
 	if (near)
 		cli_error("no verb \"%s\"; did you mean \"%s\"?", name, near);
 	else

@@ -4,7 +4,7 @@
  * A socket's peer comes and goes while the chip's back end stays the same: the chip talks to one
  * end of a socket pair, and relay() copies between the other end and whoever is connected. What
  * the guest sends while nobody is there is dropped, as on an open cable. */
-#include "manage/cli/serial.h"
+#include "manage/machine/serial.h"
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/trace.h"		// log_msg
@@ -20,49 +20,51 @@
 
 enum { PAIR_CHIP, PAIR_RELAY, LISTENER };	/* of serial.fd for unix sockets */
 
-bool serial_spec_ok(const char *spec, struct err *e)
+bool serial_spec_ok(const char *spec, const char *what, struct err *e)
 {
 	if (!strcmp(spec, "terminal") || !strcmp(spec, "none") || !strcmp(spec, "pty") ||
-	    (!strncmp(spec, "file:", 5) && spec[5]) || (!strncmp(spec, "unix:", 5) && spec[5]))
+	    !strcmp(spec, "console") || (!strncmp(spec, "file:", 5) && spec[5]) || (!strncmp(spec, "unix:", 5) && spec[5]))
 		return true;
-	err_set(e, EINVAL, "--serial %s: one of these is needed: terminal none pty file:PATH "
-		"unix:PATH", spec);
+	err_set(e, EINVAL, "%s %s: one of these is needed: terminal none pty file:PATH unix:PATH "
+		"console", what, spec);
 	return false;
 }
 
 static int open_fd(struct chardev **be, struct loop *l, int in, int out, bool lossy,
-		   struct escape *x, struct err *e)
+		   const struct serial_filter *x, struct err *e)
 {
 	struct chardev_fd_opts o = { .in = in, .out = out, .lossy = lossy };
 
 	if (x) {
-		o.filter = escape_filter;
-		o.ctx = x;
+		o.filter = x->fn;
+		o.ctx = x->ctx;
 	}
 	return chardev_fd_new(be, l, &o, e);
 }
 
-static int open_file(struct serial *s, const char *path, struct loop *l, struct chardev **be,
-		     struct err *e)
+static int open_file(struct serial *s, const char *path, const char *what, struct loop *l,
+		     struct chardev **be, struct err *e)
 {
 	s->fd[0] = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	if (s->fd[0] < 0)
-		return err_errno(e, "--serial: open %s", path);
+		return err_errno(e, "%s: open %s", what, path);
 	return open_fd(be, l, -1, s->fd[0], false, NULL, e);
 }
 
-static int open_pty(struct serial *s, struct loop *l, struct chardev **be, struct err *e)
+static int open_pty(struct serial *s, const char *what, struct loop *l, struct chardev **be,
+		    struct err *e)
 {
 	char name[128];
 
 	/* The slave stays open: reading the master fails while nobody has it open. */
 	if (openpty(&s->fd[0], &s->fd[1], NULL, NULL, NULL))
-		return err_errno(e, "--serial pty");
+		return err_errno(e, "%s pty", what);
 	fcntl(s->fd[0], F_SETFD, FD_CLOEXEC);
 	fcntl(s->fd[1], F_SETFD, FD_CLOEXEC);
 	if (ttyname_r(s->fd[1], name, sizeof(name)))
-		return err_errno(e, "--serial pty");
-	log_msg(LOG_INFO, "serial port at %s", name);
+		return err_errno(e, "%s pty", what);
+	log_msg(LOG_INFO, "%s at %s", what[0] == '-' && what[2] == 'c' ? "console" : "serial port",
+		name);
 	return open_fd(be, l, s->fd[0], s->fd[0], true, NULL, e);
 }
 
@@ -145,45 +147,45 @@ static void on_listener(void *ctx, u32 events)
 	}
 }
 
-static int open_unix(struct serial *s, const char *path, struct loop *l, struct chardev **be,
-		     struct err *e)
+static int open_unix(struct serial *s, const char *path, const char *what, struct loop *l,
+		     struct chardev **be, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int r;
 
 	if (strlen(path) >= sizeof(a.sun_path))
-		return err_set(e, ENAMETOOLONG, "--serial unix:%s: a socket's path has at most %zu "
-			       "characters", path, sizeof(a.sun_path) - 1);
+		return err_set(e, ENAMETOOLONG, "%s unix:%s: a socket's path has at most %zu "
+			       "characters", what, path, sizeof(a.sun_path) - 1);
 	strcpy(a.sun_path, path);
 	s->fd[LISTENER] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (s->fd[LISTENER] < 0 || bind(s->fd[LISTENER], (struct sockaddr *)&a, sizeof(a)))
 		return errno == EADDRINUSE ?
-		       err_set(e, EADDRINUSE, "--serial unix:%s: the path is there already; remove "
-			       "it if nothing listens on it, or name another", path) :
-		       err_errno(e, "--serial unix:%s", path);
+		       err_set(e, EADDRINUSE, "%s unix:%s: the path is there already; remove it "
+			       "if nothing listens on it, or name another", what, path) :
+		       err_errno(e, "%s unix:%s", what, path);
 	s->unlink = strdup(path);
 	if (listen(s->fd[LISTENER], 1) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fd))
-		return err_errno(e, "--serial unix:%s", path);
+		return err_errno(e, "%s unix:%s", what, path);
 	r = loop_add_fd(l, s->fd[LISTENER], EPOLLIN, on_listener, s, e);
 	if (!r)
 		r = loop_add_fd(l, s->fd[PAIR_RELAY], EPOLLIN, on_pair, s, e);
 	return r ? r : open_fd(be, l, s->fd[PAIR_CHIP], s->fd[PAIR_CHIP], true, NULL, e);
 }
 
-int serial_open(struct serial *s, const char *spec, struct loop *l, struct escape *escape,
-		struct chardev **be, struct err *e)
+int serial_open(struct serial *s, const char *spec, const char *what, struct loop *l,
+		const struct serial_filter *filter, struct chardev **be, struct err *e)
 {
 	s->loop = l;
 	*be = NULL;
 	if (!strcmp(spec, "terminal"))
-		return open_fd(be, l, STDIN_FILENO, STDOUT_FILENO, false, escape, e);
+		return open_fd(be, l, STDIN_FILENO, STDOUT_FILENO, false, filter, e);
 	if (!strcmp(spec, "pty"))
-		return open_pty(s, l, be, e);
+		return open_pty(s, what, l, be, e);
 	if (!strncmp(spec, "file:", 5))
-		return open_file(s, spec + 5, l, be, e);
+		return open_file(s, spec + 5, what, l, be, e);
 	if (!strncmp(spec, "unix:", 5))
-		return open_unix(s, spec + 5, l, be, e);
+		return open_unix(s, spec + 5, what, l, be, e);
 	return 0;
 }
 
