@@ -15,6 +15,9 @@
 #include <sys/uio.h>
 
 #define RING_SIZE_MAX 1024		/* descriptors; for split rings a power of two */
+#define RING_CHAIN_MAX 1024		/* segments of one chain, indirect ones counted */
+
+struct ring_chain;
 
 struct ring {
 	struct ram *ram;		/* borrowed */
@@ -27,14 +30,22 @@ struct ring {
 	bool packed, event_idx, indirect;	/* of the negotiated features */
 
 	bool broken;			/* malformed: nothing is popped until reset */
+	const char *why;		/* what was malformed; a constant string */
 	u32 gen;			/* counts resets: chains from before are dropped by ring_push() */
 
 	/* Where the device stands. Split: free-running indices. Packed: index and wrap counter. */
 	u16 next_avail, next_used;
 	bool avail_wrap, used_wrap;
-	u16 signalled;			/* next_used (split) or ditto with wrap when last asked to interrupt */
-	bool signalled_valid;
-	unsigned inflight;		/* popped, not pushed; 0 whenever state is saved */
+	u32 pushed;			/* slots given back since ring_wants_notify() was last asked */
+	bool deaf;			/* ring_listen(false): do not ask for kicks */
+	u16 inflight;			/* slots popped, not pushed; 0 whenever state is saved */
+
+	/* Derived: not state. */
+	bool halted;			/* no bus mastering, or the device is not running: as if empty */
+	u16 seen_avail;			/* split: avail.idx when last read */
+	u8 *desc, *driver, *device;	/* the areas in host memory while enabled; NULL: not in RAM */
+	struct ring_chain *pool;	/* chains to be used again */
+	unsigned npool;
 };
 extern const struct state_field ring_state[];
 
@@ -53,26 +64,38 @@ struct ring_chain {
 	unsigned nread, nwrite;		/* segments to read come first, then those to write */
 	u64 read_len, write_len;	/* bytes */
 	void *priv;			/* the device's */
+	struct ring_chain *next;	/* in the pool; the device's own while it has the chain */
+	u16 cap;			/* room in seg[] */
 	struct ring_seg seg[];
 };
 
+/* @size_max: a power of two up to RING_SIZE_MAX. */
+void ring_init(struct ring *r, struct ram *ram, u16 size_max);
+void ring_fini(struct ring *r);
+/* The driver has set size, addresses and features: begin. -EPROTO (and broken): they cannot be. */
+int ring_enable(struct ring *r);
+
 /* Take the next request. 1: *@out is set, to be given back by ring_push(), ring_unpop() or, after a
- * reset, either of them all the same; 0: nothing there, or the queue is off; -EPROTO: malformed (loop,
- * range, order, not in RAM, ROM to be written); -ENOMEM. 2.7.5 to 2.7.7, 2.8.5 to 2.8.8. */
+ * reset, either of them all the same; 0: nothing there (the driver will kick when there is, unless
+ * ring_listen(false) was said), or the queue is off; -EPROTO: malformed (loop, range, order, not in
+ * RAM, ROM to be written), r->why tells; -ENOMEM. Devices call virtio_pop(), which deals with errors.
+ * 2.7.5 to 2.7.7, 2.8.5 to 2.8.8. */
 int ring_pop(struct ring *r, struct ring_chain **out);
 /* Done with it: @written bytes of its writable part are filled. Frees @c. The caller has told
  * chain_wrote() or used chain_write(). Interrupt the driver by virtio_notify() after a batch. */
 void ring_push(struct ring_chain *c, u32 written);
 /* The last one popped was not needed now: it is as if it had not been popped. Frees @c. */
 void ring_unpop(struct ring_chain *c);
-/* Would ring_pop() find something? */
+/* Would ring_pop() find something? If not, the driver will kick, as after ring_pop(). */
 bool ring_has(struct ring *r);
-/* Ask the driver to kick, or not to (a hint). ring_listen(true) followed by !ring_has() loses none. */
+/* Ask the driver to kick when it adds buffers (that is so from the start), or not to (a hint, for a
+ * device that polls). ring_listen(true) followed by !ring_has() loses none. */
 void ring_listen(struct ring *r, bool on);
 /* Since the last call, have buffers been pushed that the driver wants an interrupt for? 2.7.7.2, 2.8.10 */
 bool ring_wants_notify(struct ring *r);
 /* To power-on state; chains still out are dropped when they come back. */
 void ring_reset(struct ring *r);
+void ring_break(struct ring *r, const char *why);
 /* After loading ring_state: -EINVAL when indices, size or addresses cannot be. */
 int ring_post_load(struct ring *r, struct err *e);
 

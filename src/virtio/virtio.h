@@ -52,9 +52,11 @@ struct virtio_class {
 	void (*config_write)(void *dev, unsigned off, const u8 *buf, unsigned len);
 	/* The driver has chosen (a subset of what is offered). May be NULL; false: refuse them. */
 	bool (*features_ok)(void *dev, u64 features);
+	/* The following are called on the loop's thread only. */
 	void (*start)(void *dev);	/* DRIVER_OK: queues are set up. May be NULL */
-	/* A reset by the driver or the machine, or, @q >= 0, of one queue: nothing may be written to
-	 * guest memory after it returns, so requests at back ends are waited for or cancelled. */
+	/* A reset by the driver or the machine of a device that was started, or, @q >= 0, of one
+	 * queue: nothing may be written to guest memory after it returns, so requests at back ends
+	 * are waited for or cancelled. May be NULL. */
 	void (*stop)(void *dev, int q);
 	void (*kick)(void *dev, unsigned q);	/* there may be new buffers; also once after start */
 };
@@ -62,6 +64,7 @@ struct virtio_class {
 struct virtio_transport {
 	void (*notify_queue)(void *t, unsigned q);	/* interrupt: used buffers */
 	void (*notify_config)(void *t);			/* interrupt: configuration change */
+	void (*reset)(void *t);				/* the device was reset: registers, too */
 };
 
 struct virtio {
@@ -75,7 +78,11 @@ struct virtio {
 	unsigned nqueues;
 	struct ring *queue;		/* nqueues of them */
 	u64 kicked;			/* bit q: kick() is to be called on the loop */
-	bool kick_posted;
+	u64 resetting;			/* bit q: queue reset is under way */
+	bool started;			/* start() was called, stop() not yet */
+	bool closing;			/* the driver wrote status 0; status reads so when it is done */
+	bool no_dma;			/* the transport may not reach memory now (not state) */
+	bool posted;			/* the loop will come by (not state) */
 };
 extern const struct state_field virtio_state[];
 
@@ -89,7 +96,9 @@ int virtio_post_load(struct virtio *v, struct err *e);
 
 /* For devices. */
 static inline bool virtio_has(const struct virtio *v, u64 feature) { return v->features & feature; }
-bool virtio_running(const struct virtio *v);	/* DRIVER_OK and not broken */
+bool virtio_running(const struct virtio *v);	/* started, and not broken */
+/* ring_pop(), with the errors dealt with: NULL when there is nothing to be had now. */
+struct ring_chain *virtio_pop(struct virtio *v, unsigned q);
 /* Interrupt for queue @q if the driver wants one for what was pushed. */
 void virtio_notify(struct virtio *v, unsigned q);
 void virtio_config_changed(struct virtio *v);
@@ -98,10 +107,14 @@ void virtio_broken(struct virtio *v, const char *why);
 /* Call kick(q) soon, on the loop: after a batch limit, or when a back end has room again. */
 void virtio_kick(struct virtio *v, unsigned q);
 
-/* For transports: what registers do. 4.1.4.3's semantics, checks included. */
+/* For transports: what registers do. 4.1.4.3's semantics, checks included. A reset, of the device or
+ * of a queue, ends on the loop: until then the old status, and queue_reset 1, are read. */
 void virtio_set_status(struct virtio *v, u8 status);
 void virtio_set_features(struct virtio *v, unsigned word, u32 bits);	/* while not FEATURES_OK */
+bool virtio_queue_settable(const struct virtio *v, unsigned q);	/* may size and addresses change? */
 void virtio_queue_enable(struct virtio *v, unsigned q);
 void virtio_queue_reset(struct virtio *v, unsigned q);
+void virtio_set_dma(struct virtio *v, bool on);		/* the function's bus master bit */
+void virtio_driver_kick(struct virtio *v, unsigned q);	/* the driver's notification */
 
 #endif

@@ -177,6 +177,8 @@ u32 pci_config_read(struct pci_bus *b, unsigned bdf, unsigned off, unsigned len)
 	const struct pci_func *f = bdf < 256 ? b->func[bdf] : NULL;
 	u32 val = 0;
 
+	if (f && f->config_reads && off < PCI_CONFIG_SIZE)
+		f->config_reads(f->dev, off, len);
 	for (unsigned i = 0; i < len; i++)
 		val |= (u32)(f && off + i < PCI_CONFIG_SIZE ? config_byte(f, off + i) : 0xff)
 		       << (8 * i);

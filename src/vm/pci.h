@@ -72,6 +72,9 @@ struct pci_func {
 	void *dev;			/* what ops get */
 	/* Called after a guest's write to [off, off+len) took effect. May be NULL. */
 	void (*config_written)(void *dev, unsigned off, unsigned len);
+	/* Called before a guest's read of [off, off+len): config[] is to be brought up to date. May
+	 * be NULL. */
+	void (*config_reads)(void *dev, unsigned off, unsigned len);
 
 	u8 config[PCI_CONFIG_SIZE];
 	u8 wmask[PCI_CONFIG_SIZE];	/* bits the guest writes */

@@ -45,6 +45,7 @@ enum lite_wiring {
 	LITE_PM_BASE = 0x600, LITE_GPE_BASE = 0xafe0,
 	/* Pin p of slot s: GSI 16 + (s + p) % 8, p from 0. */
 	LITE_PCI_GSI = 16, LITE_PCI_GSIS = 8,
+	LITE_SLOT_RNG = 31,	/* out of the way of what users plug in */
 };
 #define LITE_LAPIC_BASE 0xfee00000u
 /* Where the guest may put PCI functions' memory: from the end of low RAM to the I/O APIC. */
@@ -317,6 +318,9 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 		r = add_chips(l, e);
 		machine_unlock(l->m);
 	}
+	/* A guest without entropy waits for it at boot: every machine has some. */
+	if (!r)
+		r = lite_add_rng(l, "rng", LITE_SLOT_RNG, e);
 	if (r) {
 		lite_free(l);
 		return r;

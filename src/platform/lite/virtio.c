@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* virtio.c - what is plugged into a lite machine: virtio devices on its PCI bus.
+ *
+ * Each lite_add_xxx() makes the device, hands it to the machine under its name ("disk0"), and puts
+ * it on the bus: the transport is a device of its own, "disk0.pci". */
+#include "platform/lite/lite.h"
+#include "virtio/pci.h"
+#include "virtio/rng.h"
+#include <stdio.h>
+
+/* The device @dev of class @cls, made just now: to the machine, and to slot @slot or the next. The
+ * machine owns it from here on, also after an error. Lock held. */
+static int plug(struct lite *l, const char *name, unsigned slot, const struct device_class *cls,
+		void *dev, struct virtio *v, struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct virtio_pci *p;
+	char path[64];
+	int r = machine_add_device(m, cls, dev, name, e);
+
+	if (!r)
+		r = virtio_pci_new(&p, v, lite_pci(l), lite_slot(l, slot), e);
+	if (r)
+		return r;
+	snprintf(path, sizeof(path), "%s.pci", name);
+	return machine_add_device(m, &virtio_pci_class, p, path, e);
+}
+
+int lite_add_rng(struct lite *l, const char *name, unsigned slot, struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct vrng *d;
+	int r;
+
+	machine_lock(m);
+	r = vrng_new(&d, m, e);
+	if (!r)
+		r = plug(l, name, slot, &vrng_class, d, vrng_virtio(d), e);
+	machine_unlock(m);
+	return r;
+}
