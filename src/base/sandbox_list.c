@@ -64,11 +64,11 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(mremap, SI | SF | SC, "realloc"),
 
 	/* --- descriptors that are open --- */
-	CALL(read, SI | SF | SC, "the loop's timer and events; serial input, tap"),
+	CALL(read, SALL, "the loop's timer and events; serial input (V: when the guest made room)"),
 	CALL(write, SALL, "the log; waking the loop; serial output, tap"),
 	CALL(writev, SALL, "BUG()'s trace (backtrace_symbols_fd)"),
 	CALL(pread64, SALL, "V: steal time; I: thread pool of block layers"),
-	CALL(close, SI | SF | SC, "connections that end; the machine at its end"),
+	CALL(close, SALL, "connections that end (V: serial input); the machine at its end"),
 	CALL(epoll_ctl, SI | SC | SV, "loop_add_fd(): V: serial output that has to wait"),
 	CALL(epoll_wait, SI, "the loop"),
 	CALL(timerfd_settime, SV | SI | SC, "loop_set_deadline(): timers of the guest"),
@@ -92,7 +92,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* --- sockets --- */
 	CALL(sendto, SV | SI | SC, "a serial port that is a socket"),
-	CALL(recvfrom, SI | SC, "sockets"),
+	CALL(recvfrom, SV | SI | SC, "sockets; V: serial input that is one"),
 	CALL(accept4, SI | SC, "a client of a serial port, the control socket, gdb"),
 };
 

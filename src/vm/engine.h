@@ -35,6 +35,8 @@ struct engine_ops {
 	void (*free)(struct machine *m);		/* accepts half-made */
 	int (*vcpu_init)(struct vcpu *v, struct err *e);
 	void (*vcpu_free)(struct vcpu *v);
+	/* On the vCPU's own thread, before it enters the sandbox: open what only it can. May be NULL. */
+	void (*thread_start)(struct vcpu *v);
 	/* Run on the vCPU's own thread until there is something for the machine. */
 	enum vcpu_exit (*run)(struct vcpu *v);
 	/* Any thread: make a running vCPU look at its requests soon. */

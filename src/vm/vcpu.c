@@ -85,6 +85,8 @@ static void *vcpu_main(void *arg)
 	struct vcpu *v = arg;
 	struct machine *m = v->m;
 
+	if (m->cfg.engine->thread_start)
+		m->cfg.engine->thread_start(v);
 	sandbox_enter(m->cfg.sandbox, SANDBOX_VCPU);
 	while (park(v)) {
 		switch (m->cfg.engine->run(v)) {

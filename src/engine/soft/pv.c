@@ -123,11 +123,6 @@ static bool run_delay(struct cpu *c, u64 *ns)
 	unsigned long long ran, delay;
 	ssize_t n;
 
-	/* Opened late, because it tells of the thread that opens it: the vCPU's own. */
-	if (c->steal_fd < 0) {
-		c->steal_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-		c->steal_seen = UINT64_MAX;
-	}
 	if (c->steal_fd < 0)
 		return false;
 	n = pread(c->steal_fd, text, sizeof(text) - 1, 0);
@@ -211,6 +206,14 @@ void pv_init(struct cpu *c)
 {
 	c->steal_seen = UINT64_MAX;
 	c->steal_fd = -1;
+}
+
+/* It tells of the thread that opens it: the vCPU's own. */
+void pv_thread_start(struct cpu *c)
+{
+	pv_free(c);
+	c->steal_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+	c->steal_seen = UINT64_MAX;
 }
 
 void pv_free(struct cpu *c)

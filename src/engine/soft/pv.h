@@ -6,6 +6,7 @@
 #include "engine/soft/cpu.h"
 
 void pv_init(struct cpu *c);
+void pv_thread_start(struct cpu *c);
 void pv_free(struct cpu *c);
 /* MSR_KVM_*: 0, or -EPERM for #GP. */
 int pv_write_msr(struct cpu *c, u32 msr, u64 val);

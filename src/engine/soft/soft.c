@@ -2,6 +2,7 @@
 /* soft.c - the soft engine as the machine sees it: make and free, run, kick, state in and out. */
 #include "engine/soft/block.h"
 #include "engine/soft/cpu.h"
+#include "engine/soft/pv.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
@@ -358,12 +359,18 @@ static void soft_put_stats(struct machine *m, void (*put)(void *ctx, const char 
 	put(ctx, "io", t.io);
 }
 
+static void soft_thread_start(struct vcpu *v)
+{
+	pv_thread_start(v->engine);
+}
+
 const struct engine_ops engine_soft = {
 	.name = "soft",
 	.init = soft_init,
 	.free = soft_free,
 	.vcpu_init = soft_vcpu_init,
 	.vcpu_free = soft_vcpu_free,
+	.thread_start = soft_thread_start,
 	.run = soft_run,
 	.kick = soft_kick,
 	.get_state = soft_get_state,

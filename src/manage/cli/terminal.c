@@ -53,11 +53,11 @@ static void wrap_stderr(void)
 	}
 }
 
-/* Signals that end the process whatever we do: give the terminal back, then die of it. */
+/* Signals that end the process whatever we do: give the terminal back, then die of it. The default is
+ * back already (SA_RESETHAND, since a sandbox has no sigaction()), and works when we return. */
 static void on_fatal(int sig)
 {
 	terminal_restore();
-	signal(sig, SIG_DFL);
 	raise(sig);
 }
 
@@ -73,10 +73,10 @@ bool terminal_raw(void)
 	raw.c_cc[VMIN] = 1;
 	raw.c_cc[VTIME] = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++) {
-		struct sigaction old;
+		struct sigaction old, sa = { .sa_handler = on_fatal, .sa_flags = SA_RESETHAND };
 
 		if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-			signal(fatal[i], on_fatal);
+			sigaction(fatal[i], &sa, NULL);
 	}
 	atexit(terminal_restore);
 	wrap_stderr();

@@ -615,6 +615,7 @@ static void serve(struct gdb *g)
 static void *gdb_thread(void *arg)
 {
 	struct gdb *g = arg;
+	sandbox_enter(g->m->cfg.sandbox, SANDBOX_CONTROL);
 	while (!atomic_load(&g->ending)) {
 		struct pollfd p[2] = { { .fd = g->listen_fd, .events = POLLIN }, { .fd = g->wake_fd, .events = POLLIN } };
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
