@@ -13,7 +13,7 @@
 #define VSOCK_CID_GUEST 3u		/* the first that a guest may have, and the default */
 #define VSOCK_PORT_ANY UINT32_MAX
 #define VSOCK_CONNS_MAX 256		/* at once, in a machine */
-#define VSOCK_BUF (128 * 1024u)		/* bytes a connection may have waiting, each way */
+#define VSOCK_BUF (64 * 1024u)		/* bytes a connection may have waiting, each way */
 
 struct vsock;
 struct vsock_conn;			/* one connection; valid until closed() was called or vsock_close() */
@@ -52,7 +52,7 @@ void vsock_use(struct vsock_conn *c, const struct vsock_handlers *h, void *ctx);
 /* Send up to @len bytes; returns how many were taken (the guest may be slow), -EPIPE when it does not
  * receive any more, -ENOTCONN before opened(). */
 ssize_t vsock_send(struct vsock_conn *c, const void *buf, size_t len);
-size_t vsock_send_room(const struct vsock_conn *c);	/* what vsock_send() would take */
+size_t vsock_send_room(struct vsock_conn *c);	/* what vsock_send() takes; 0: can_send() will tell */
 void vsock_shutdown(struct vsock_conn *c);	/* nothing more will be sent; what was taken still goes */
 void vsock_recv_more(struct vsock_conn *c);	/* recv() takes bytes again */
 /* Done: what was taken is still sent, then the guest is told. @c is gone for the caller. */
