@@ -6,6 +6,8 @@
 #include "platform/lite/lite.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
+#include "base/cleanup.h"
 #include <stdio.h>
 
 /* The device @dev of class @cls, made just now: to the machine, and to slot @slot or the next. The
@@ -36,6 +38,33 @@ int lite_add_rng(struct lite *l, const char *name, unsigned slot, struct err *e)
 	r = vrng_new(&d, m, e);
 	if (!r)
 		r = plug(l, name, slot, &vrng_class, d, vrng_virtio(d), e);
+	machine_unlock(m);
+	return r;
+}
+
+int lite_add_vsock(struct lite *l, const struct lite_vsock *c, struct vsock **out, struct err *e)
+{
+	cleanup_close int listen_fd = c->listen_fd;
+	cleanup_close int dir_fd = c->host_dir_fd;
+	struct machine *m = lite_machine(l);
+	struct vsock_unix *u;
+	struct vsock *d;
+	char path[64];
+	int r;
+
+	machine_lock(m);
+	r = vsock_new(&d, m, c->cid, e);
+	if (!r)
+		r = plug(l, c->name, c->slot, &vsock_class, d, vsock_virtio(d), e);
+	if (!r && (listen_fd >= 0 || dir_fd >= 0)) {
+		r = vsock_unix_new(&u, d, m, listen_fd, dir_fd, e);
+		listen_fd = dir_fd = -1;
+		snprintf(path, sizeof(path), "%s.unix", c->name);
+		if (!r)
+			r = machine_add_device(m, &vsock_unix_class, u, path, e);
+	}
+	if (!r && out)
+		*out = d;
 	machine_unlock(m);
 	return r;
 }
