@@ -23,6 +23,7 @@ struct watch {
 
 struct call {
 	struct call *next;
+	u64 seq;
 	loop_call_fn *fn;
 	void *ctx;
 };
@@ -37,6 +38,7 @@ struct loop {
 	unsigned nwatch;
 	u32 gen;
 	struct call *calls, **calls_end;
+	u64 seq;			/* of the last call posted */
 	u64 deadline, armed;		/* wanted; what the timerfd has (earlier or equal) */
 	loop_call_fn *deadline_fn;
 	void *deadline_ctx;
@@ -191,11 +193,29 @@ void loop_post(struct loop *l, loop_call_fn *fn, void *ctx)
 	*c = (struct call){ .fn = fn, .ctx = ctx };
 	pthread_mutex_lock(&l->mutex);
 	first = !l->calls;
+	c->seq = ++l->seq;
 	*l->calls_end = c;
 	l->calls_end = &c->next;
 	pthread_mutex_unlock(&l->mutex);
 	if (first)
 		wake(l);
+}
+
+void loop_unpost(struct loop *l, loop_call_fn *fn, void *ctx)
+{
+	pthread_mutex_lock(&l->mutex);
+	for (struct call **p = &l->calls, *c; (c = *p); ) {
+		if (c->fn != fn || c->ctx != ctx) {
+			p = &c->next;
+			continue;
+		}
+		*p = c->next;
+		free(c);
+	}
+	l->calls_end = &l->calls;
+	while (*l->calls_end)
+		l->calls_end = &(*l->calls_end)->next;
+	pthread_mutex_unlock(&l->mutex);
 }
 
 /* Program the timerfd for @ns. mutex held. */
@@ -266,23 +286,45 @@ static void on_timer(struct loop *l)
 	leave(l);
 }
 
-/* Run what was posted up to now; what these calls post waits for the next round. */
+/* The first call, if it was posted no later than number @last. */
+static struct call *take_call(struct loop *l, u64 last)
+{
+	struct call *c;
+
+	pthread_mutex_lock(&l->mutex);
+	c = l->calls;
+	if (c && c->seq > last) {
+		c = NULL;
+		wake(l);	/* nobody else will: the list has not been empty */
+	} else if (c) {
+		l->calls = c->next;
+		if (!l->calls)
+			l->calls_end = &l->calls;
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return c;
+}
+
+/* Run what was posted up to now; what these calls post waits for the next round. A call is taken
+ * with @lock held, so that whoever holds it can still take it back. */
 static void on_event(struct loop *l)
 {
-	struct call *c, *next;
-	u64 n;
+	bool more = true;
+	u64 n, last;
 
 	if (read(l->eventfd, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		return;
 	pthread_mutex_lock(&l->mutex);
-	c = l->calls;
-	l->calls = NULL;
-	l->calls_end = &l->calls;
+	last = l->seq;
 	pthread_mutex_unlock(&l->mutex);
-	for (; c; c = next) {
-		next = c->next;
+	while (more) {
+		struct call *c;
+
 		enter(l);
-		c->fn(c->ctx);
+		c = take_call(l, last);
+		more = c;
+		if (c)
+			c->fn(c->ctx);
 		leave(l);
 		free(c);
 	}

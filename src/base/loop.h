@@ -22,6 +22,8 @@ void loop_del_fd(struct loop *l, int fd);
 
 /* Run @fn once on the loop's thread. From any thread, also from signal-free contexts only. */
 void loop_post(struct loop *l, loop_call_fn *fn, void *ctx);
+/* Forget posts of @fn with @ctx. With @lock held: none of them runs any more. */
+void loop_unpost(struct loop *l, loop_call_fn *fn, void *ctx);
 
 /* Set the loop's one absolute deadline in CLOCK_MONOTONIC ns (UINT64_MAX: none) and what
  * runs then. vm/clock.c multiplexes all timers of a machine on it. From any thread. */

@@ -107,6 +107,44 @@ static void posts(void **st)
 	teardown(&c);
 }
 
+static void again(void *p)
+{
+	struct ctx *c = p;
+
+	if (++c->hits < 5)
+		loop_post(c->l, again, c);
+	else
+		loop_quit(c->l);
+}
+
+static void never(void *p)
+{
+	fail_msg("a call that was taken back");
+}
+
+static void take_back(void *p)
+{
+	struct ctx *c = p;
+
+	loop_unpost(c->l, never, c);
+}
+
+static void unpost(void **st)
+{
+	struct ctx c;
+
+	setup(&c);
+	loop_post(c.l, never, &c);
+	loop_unpost(c.l, never, &c);
+	loop_post(c.l, take_back, &c);	/* in the same round, before and after others */
+	loop_post(c.l, never, &c);
+	loop_post(c.l, again, &c);
+	loop_post(c.l, never, &c);
+	loop_run(c.l);
+	assert_int_equal(c.hits, 5);
+	teardown(&c);
+}
+
 static void on_deadline(void *p)
 {
 	struct ctx *c = p;
@@ -144,7 +182,8 @@ static void deadline(void **st)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(descriptors), cmocka_unit_test(posts), cmocka_unit_test(deadline),
+		cmocka_unit_test(descriptors), cmocka_unit_test(posts), cmocka_unit_test(unpost),
+		cmocka_unit_test(deadline),
 	};
 
 	return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
