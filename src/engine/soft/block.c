@@ -126,18 +126,18 @@ static struct code_page *page_of(struct soft *s, u64 gpa, const struct ram_block
 	return NULL;
 }
 
-void block_inside(struct cpu *c)
+void code_inside(struct cpu *c)
 {
 	atomic_store(&c->outside, false);
 	atomic_store(&c->code_epoch, atomic_load(&c->soft->epoch));
 }
 
-void block_outside(struct cpu *c)
+void code_outside(struct cpu *c)
 {
 	atomic_store(&c->outside, true);
 }
 
-void block_sync(struct cpu *c)
+void code_sync(struct cpu *c)
 {
 	u32 e = atomic_load(&c->soft->epoch);
 
@@ -237,7 +237,7 @@ void block_on_code_write(void *soft, u64 gpa, size_t len)
 
 /* --- the cache --- */
 
-int block_init(struct cpu *c, struct err *e)
+int code_init(struct cpu *c, struct err *e)
 {
 	struct block_cache *bc;
 
@@ -255,7 +255,7 @@ int block_init(struct cpu *c, struct err *e)
 	return 0;
 }
 
-void block_free(struct cpu *c)
+void code_free(struct cpu *c)
 {
 	if (!c->blocks)
 		return;
@@ -397,7 +397,7 @@ static bool page_use(struct cpu *c, u64 gpa, struct page_seen *ps)
 	return page_mark(c, ps->cp, rb, gpa);
 }
 
-struct chain *block_chain(struct cpu *c, u64 rip)
+struct chain *code_chain(struct cpu *c, u64 rip)
 {
 	struct chain *ch = arena_get(c->blocks, sizeof(*ch));
 
@@ -509,7 +509,7 @@ static struct block *block_build(struct cpu *c, unsigned n, bool ended, const u8
 		memset(u, 0, sizeof(*u));
 		u->fn = uop_fall;
 		u->off = (u16)off;
-		u->chain = block_chain(c, trunc_to(c->rip + off, c->mode));
+		u->chain = code_chain(c, trunc_to(c->rip + off, c->mode));
 		u++;
 	}
 	memset(u, 0, sizeof(*u));
@@ -602,7 +602,7 @@ static struct block *block_find(struct cpu *c, u64 lin, const u8 *p)
 	struct block **at = &c->blocks->hash[block_hash(lin, p)], *b;
 
 	while ((b = *at)) {
-		if (unlikely(!block_fresh(b))) {
+		if (unlikely(!code_fresh(b))) {
 			*at = b->hash_next;	/* stale for good; its memory goes with the arena */
 			continue;
 		}
@@ -660,7 +660,7 @@ static const struct uop *block_start(struct cpu *c, struct block *b)
 	return b->u;
 }
 
-const struct uop *block_enter(struct cpu *c)
+const struct uop *code_enter(struct cpu *c)
 {
 	struct block *b;
 
@@ -672,7 +672,7 @@ const struct uop *block_enter(struct cpu *c)
 	return b ? block_start(c, b) : NULL;
 }
 
-const struct uop *block_next(struct cpu *c)
+const struct uop *code_next(struct cpu *c)
 {
 	u64 lin = code_lin(c, c->rip);
 	struct block *b = c->blocks->jump[jump_hash(lin)];
@@ -682,7 +682,7 @@ const struct uop *block_next(struct cpu *c)
 		return NULL;
 	if (likely(b && b->lin == lin && b->rip == c->rip && b->mode_key == c->mode_key &&
 		   e->tag_x == (lin & PAGE_MASK) &&
-		   (uintptr_t)b->hva == lin + e->addend && block_fresh(b)))
+		   (uintptr_t)b->hva == lin + e->addend && code_fresh(b)))
 		return block_start(c, b);
 	if (c->dbg_armed & DBG_EXEC)
 		return NULL;
@@ -690,14 +690,14 @@ const struct uop *block_next(struct cpu *c)
 	return b ? block_start(c, b) : NULL;
 }
 
-const struct uop *block_link(struct cpu *c, struct chain *ch)
+const struct uop *code_link(struct cpu *c, struct chain *ch)
 {
 	u32 forgotten = c->blocks->forgotten;
 	const struct uop *u;
 
 	if (unlikely(atomic_load_explicit(&c->look, memory_order_relaxed)))
 		return NULL;
-	u = block_next(c);
+	u = code_next(c);
 	/* No link when the arena started anew meanwhile: the block that @ch is part of is gone. How
 	 * much of the arena is used tells nothing: it starts anew for want of stubs, too. */
 	if (u && !(c->dbg_armed & DBG_EXEC) && c->blocks->forgotten == forgotten) {

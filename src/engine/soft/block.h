@@ -81,8 +81,8 @@ struct soft {
 	struct cpu *_Atomic cpu[MACHINE_CPUS_MAX];
 };
 
-int block_init(struct cpu *c, struct err *e);
-void block_free(struct cpu *c);			/* accepts half-made */
+int code_init(struct cpu *c, struct err *e);
+void code_free(struct cpu *c);			/* accepts half-made */
 int block_engine_init(struct soft *s, struct err *e);
 int block_engine_memory(struct soft *s);	/* RAM blocks were added; -ENOMEM */
 void block_engine_free(struct soft *s);		/* accepts half-made */
@@ -93,21 +93,21 @@ void block_on_code_write(void *soft, u64 gpa, size_t len);	/* ram_on_code_write(
 
 /* Enter and leave the state in which this vCPU may be about to store through a write tag; and say
  * that it is between instructions, so that tags taken away before are not in use any more. */
-void block_inside(struct cpu *c);
-void block_outside(struct cpu *c);
-void block_sync(struct cpu *c);
+void code_inside(struct cpu *c);
+void code_outside(struct cpu *c);
+void code_sync(struct cpu *c);
 
 /* The first uop of the block at c->rip, made when it is not there. NULL: cannot be cached now; the
  * instruction at c->rip is to be fetched and executed by itself. Faults as a fetch. */
-const struct uop *block_enter(struct cpu *c);
+const struct uop *code_enter(struct cpu *c);
 /* Fetch and decode the instruction at c->rip, and set c->next_rip. Faults as the guest's would. */
 void block_fetch_insn(struct cpu *c, struct insn *in);
 /* After a branch to c->rip: its first uop, or NULL for the loop. */
-const struct uop *block_next(struct cpu *c);
+const struct uop *code_next(struct cpu *c);
 /* Is the second page of @b still what it was? May fault as a fetch. */
 bool block_second_ok(struct cpu *c, struct block *b);
 /* The same through a link, which is made when possible. */
-const struct uop *block_link(struct cpu *c, struct chain *ch);
+const struct uop *code_link(struct cpu *c, struct chain *ch);
 
 /* --- exec_table.c --- */
 exec_fn *exec_find(const struct insn *in);
@@ -130,7 +130,7 @@ static inline bool insn_is_nop(const struct insn *in)
 	return in->op == OP_NOP || in->op == OP_ENDBR32 || in->op == OP_ENDBR64;
 }
 /* Memory that lives as long as the block that is being made. */
-struct chain *block_chain(struct cpu *c, u64 rip);
+struct chain *code_chain(struct cpu *c, u64 rip);
 /* Two of them, an array: to a call's target and to what follows the call. */
 struct chain *block_chain2(struct cpu *c, u64 rip, u64 next_rip);
 uop_fn uop_generic, uop_generic_end, uop_gate, uop_fall, uop_crossing;
@@ -170,7 +170,7 @@ static inline u64 map_gen_both(const struct cpu *c)
 	return (u64)c->map_gen[0] << 32 | c->map_gen[1];
 }
 
-static inline bool block_fresh(const struct block *b)
+static inline bool code_fresh(const struct block *b)
 {
 	return atomic_load_explicit(b->gen, memory_order_acquire) == b->gen_seen;
 }

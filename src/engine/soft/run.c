@@ -167,7 +167,7 @@ static bool take_requests(struct cpu *c)
 
 	atomic_store_explicit(&c->look, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	block_sync(c);
+	code_sync(c);
 	mmu_code_settle(c);
 	if (atomic_exchange(&c->memory_changed, false)) {
 		tlb_flush_all(c);
@@ -253,9 +253,9 @@ static void take_event(struct cpu *c)
 /* HLT, wait-for-SIPI: without the lock, until a request comes. */
 static void wait_idle(struct cpu *c)
 {
-	block_outside(c);
+	code_outside(c);
 	vcpu_wait(c->v, c->activity != CPU_HALTED || !(c->rflags & FL_IF));
-	block_inside(c);
+	code_inside(c);
 	cpu_look(c);
 }
 
@@ -298,7 +298,7 @@ static void step(struct cpu *c)
 
 static void run_blocks(struct cpu *c)
 {
-	const struct uop *u = block_enter(c);
+	const struct uop *u = code_enter(c);
 
 	if (unlikely(!u)) {
 		step(c);
@@ -387,11 +387,11 @@ enum vcpu_exit run_vcpu(struct cpu *c)
 {
 	enum vcpu_exit why;
 
-	block_inside(c);
+	code_inside(c);
 	cpu_look(c);
 	if (sigsetjmp(c->catch, 0))
 		deliver_fault(c);
 	why = loop(c);
-	block_outside(c);
+	code_outside(c);
 	return why;
 }

@@ -69,7 +69,7 @@ void soft_cpu_free(struct cpu *c)
 		atomic_store(&c->soft->cpu[c->v->index], NULL);
 	native_free(c);
 	debug_free(c);
-	block_free(c);
+	code_free(c);
 	mmu_free(c);
 	free(c);
 }
@@ -98,7 +98,7 @@ int soft_cpu_new(struct cpu **out, struct soft *s, struct vcpu *v, struct err *e
 	}
 	r = native_init(c, e);
 	if (r == 0)
-		r = block_init(c, e);
+		r = code_init(c, e);
 	if (r < 0)
 		goto fail;
 	st = malloc(sizeof(*st));

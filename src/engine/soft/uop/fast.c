@@ -106,7 +106,7 @@ static bool set_target(struct cpu *c, const struct block *b, struct uop *u,
 	if (in->op == OP_CALL)
 		u->chain = block_chain2(c, to, uop_trunc_rip(c, b->rip + u->off + in->len));
 	else
-		u->chain = block_chain(c, to);
+		u->chain = code_chain(c, to);
 	return true;
 }
 
@@ -135,7 +135,7 @@ static bool fast_flow(struct cpu *c, struct block *b, struct uop *u, const struc
 	if (!set_one(c, b, u, in, 0, &mem, &ea))
 		return false;
 	if (in->op == OP_CALL) {
-		u->imm = (uintptr_t)block_chain(c, uop_trunc_rip(c, b->rip + u->off + in->len));
+		u->imm = (uintptr_t)code_chain(c, uop_trunc_rip(c, b->rip + u->off + in->len));
 		u->seg = in->seg;
 		u->fn = uop_call_ind(c->mode, mem, ea);
 	} else

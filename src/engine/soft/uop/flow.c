@@ -33,7 +33,7 @@ static inline void ras_push(struct cpu *c, struct chain *ch)
 		FOLLOW(c, ch_); \
 	(c)->rip = (to); \
 	{ \
-		const struct uop *to_ = ch_ && ch_->rip == (to) ? block_link(c, ch_) : block_next(c); \
+		const struct uop *to_ = ch_ && ch_->rip == (to) ? code_link(c, ch_) : code_next(c); \
 		if (unlikely(!to_)) \
 			return NULL; \
 		GOTO(c, to_); \
@@ -105,7 +105,7 @@ static inline const struct uop *call_to##n(struct cpu *c, const struct uop *u, t
 	c->r[RSP] = sp; \
 	c->rip = to; \
 	ras_push(c, (struct chain *)u->imm); \
-	return leave ? NULL : block_next(c); \
+	return leave ? NULL : code_next(c); \
 } \
 static const struct uop *call##n##_r(struct cpu *c, const struct uop *u) \
 { \

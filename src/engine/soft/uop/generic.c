@@ -50,7 +50,7 @@ const struct uop *uop_crossing(struct cpu *c, const struct uop *u)
 	if (unlikely(b->map_gen2 != map_gen_both(c) || atomic_load(b->gen2) != b->gen2_seen)) {
 		c->rip = b->rip;
 		if (!block_second_ok(c, b))
-			return block_next(c);
+			return code_next(c);
 	}
 	NEXT(c, u);
 }

@@ -48,20 +48,20 @@ static inline const struct uop *uop_follow(struct cpu *c, struct chain *ch)
 {
 	struct block *b = ch->b;
 
-	if (likely(b && ch->map_gen == c->map_gen[ch->global] && !uop_look(c) && block_fresh(b))) {
+	if (likely(b && ch->map_gen == c->map_gen[ch->global] && !uop_look(c) && code_fresh(b))) {
 		c->blk = b;
 		c->stats.insns += b->ninsns;
 		return b->u;
 	}
 	c->rip = ch->rip;
-	return block_link(c, ch);
+	return code_link(c, ch);
 }
 
 /* To the block at @rip, which is checked. */
 static inline const struct uop *uop_goto(struct cpu *c, u64 rip)
 {
 	c->rip = rip;
-	return block_next(c);
+	return code_next(c);
 }
 
 /* Execute @u's instruction by its generic function and leave for the loop. */
