@@ -5,6 +5,7 @@
 #include "base/sandbox.h"
 #include <errno.h>
 #include <string.h>
+#include <stdatomic.h>
 #include <sys/random.h>
 
 /* --- what the configuration says in words --- */
@@ -94,11 +95,6 @@ static int add_vsock(struct vm *vm, struct err *e)
 	return vm->cfg.vsock ? not_yet("--vsock", e) : 0;
 }
 
-static int add_rng(struct vm *vm, struct err *e)
-{
-	return vm->cfg.rng ? not_yet("--rng", e) : 0;
-}
-
 static int add_balloon(struct vm *vm, struct err *e)
 {
 	return vm->cfg.balloon ? not_yet("--balloon", e) : 0;
@@ -107,7 +103,7 @@ static int add_balloon(struct vm *vm, struct err *e)
 static int plug(struct vm *vm, struct err *e)
 {
 	static int (*const adders[])(struct vm *vm, struct err *e) = {
-		add_disks, add_nets, add_consoles, add_shares, add_vsock, add_rng, add_balloon,
+		add_disks, add_nets, add_consoles, add_shares, add_vsock, add_balloon,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(adders); i++) {
@@ -137,6 +133,7 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 	for (unsigned i = 0; i < VM_CONSOLES; i++)
 		vm->console[i] = SERIAL_NONE;
 	vm->filter = p->filter;
+	vm->exit_status = -1;
 	r = vm_config_copy(&vm->cfg, p->cfg, e);
 	if (!r && p->name && !(vm->name = strdup(p->name)))
 		r = err_set(e, ENOMEM, "out of memory");
@@ -161,6 +158,15 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 int vm_seal(struct vm *vm, struct err *e)
 {
 	return 0;
+}
+
+void vm_quit(struct vm *vm, int exit_status, const char *why)
+{
+	int none = -1;
+
+	if (atomic_compare_exchange_strong(&vm->exit_status, &none, exit_status))
+		atomic_store(&vm->ended, why);
+	machine_quit(vm->m);
 }
 
 void vm_free(struct vm *vm)

@@ -11,6 +11,7 @@
 #include "manage/machine/config.h"
 #include "manage/machine/serial.h"
 #include "platform/lite/lite.h"
+#include <time.h>
 
 struct balloon;
 struct sandbox;
@@ -23,6 +24,9 @@ struct vm {
 	struct machine *m;		/* lite's */
 	struct sandbox *sandbox;	/* NULL: off */
 	struct balloon *balloon;	/* the machine's; NULL: none */
+	struct timespec started;	/* CLOCK_MONOTONIC */
+	_Atomic int exit_status;	/* of who ended the machine by vm_quit(); -1: the guest ends it */
+	const char *_Atomic ended;	/* ... and how: "quit"; constant */
 
 	/* assemble.c's */
 	struct lite_config lc;
@@ -40,6 +44,8 @@ struct vm_params {
 
 int vm_new(struct vm **out, const struct vm_params *p, struct err *e);
 int vm_seal(struct vm *vm, struct err *e);
+/* End the machine: its loop returns. The first that asks has its way. @why: constant. Any thread. */
+void vm_quit(struct vm *vm, int exit_status, const char *why);
 void vm_free(struct vm *vm);		/* stops the machine; accepts NULL */
 
 #endif

@@ -192,8 +192,6 @@ const struct config_field vm_config_fields[] = {
 	  .values = "auto off", .help =
 		"sockets between host and guest, without a network:\n"
 		"the guest's number from 3 on, auto, or off (default)" },
-	{ .name = "rng", .type = FIELD_BOOL, AT(vm_config, rng), .arg = "on|off",
-	  .values = "on off", .help = "a source of random numbers (default off)" },
 	{ .name = "balloon", .type = FIELD_BOOL, AT(vm_config, balloon), .arg = "on|off",
 	  .values = "on off", .help =
 		"memory that the guest does not use returns to the\n"
