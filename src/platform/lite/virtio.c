@@ -4,6 +4,7 @@
  * Each lite_add_xxx() makes the device, hands it to the machine under its name ("disk0"), and puts
  * it on the bus: the transport is a device of its own, "disk0.pci". */
 #include "platform/lite/lite.h"
+#include "virtio/balloon.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -63,6 +64,23 @@ int lite_add_vsock(struct lite *l, const struct lite_vsock *c, struct vsock **ou
 		if (!r)
 			r = machine_add_device(m, &vsock_unix_class, u, path, e);
 	}
+	if (!r && out)
+		*out = d;
+	machine_unlock(m);
+	return r;
+}
+
+int lite_add_balloon(struct lite *l, const char *name, unsigned slot, struct balloon **out,
+		     struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct balloon *d;
+	int r;
+
+	machine_lock(m);
+	r = balloon_new(&d, m, e);
+	if (!r)
+		r = plug(l, name, slot, &balloon_class, d, balloon_virtio(d), e);
 	if (!r && out)
 		*out = d;
 	machine_unlock(m);
