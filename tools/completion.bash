@@ -32,11 +32,11 @@ _penta()
 		--sandbox) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		esac
-		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --autostart --stop-timeout --help" ;;
+		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help" ;;
 	doctor)
 		case $prev in
 		esac
-		words="--json --fresh --help" ;;
+		words="--json --fresh --sandbox --help" ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

@@ -2,11 +2,14 @@
 /* assemble.c - a machine from its configuration. See assemble.h. */
 #include "manage/machine/assemble.h"
 #include "base/cleanup.h"
+#include "base/janitor.h"
+#include "base/privilege.h"
 #include "base/sandbox.h"
 #include <errno.h>
 #include <string.h>
 #include <stdatomic.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 /* --- what the configuration says in words --- */
 
@@ -61,6 +64,7 @@ static int open_serial(void *ctx, unsigned n, struct loop *loop, struct chardev 
 
 	if (n >= vm->cfg.nserial)
 		return 0;
+	vm->serial[n].janitor = vm->janitor;
 	return serial_open(&vm->serial[n], vm->cfg.serial[n].where, "--serial", loop, vm->filter,
 			   be, e);
 }
@@ -115,6 +119,67 @@ static int plug(struct vm *vm, struct err *e)
 	return 0;
 }
 
+/* --- rights --- */
+
+static bool has_sockets(const struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->nserial; i++)
+		if (!strncmp(c->serial[i].where, "unix:", 5))
+			return true;
+	for (unsigned i = 0; i < c->nconsole; i++)
+		if (!strncmp(c->console[i].where, "unix:", 5))
+			return true;
+	return false;
+}
+
+/* Which parts the machine has that need calls of their own. */
+static u32 needs(const struct vm_config *c)
+{
+	u32 n = 0;
+	struct stat st;
+
+	for (unsigned i = 0; i < c->nnet; i++) {
+		if (!strncmp(c->net[i].spec, "user", 4))
+			n |= SANDBOX_NEED_INET;
+		else if (!strncmp(c->net[i].spec, "switch", 6))
+			n |= SANDBOX_NEED_UNIX;
+		else if (strcmp(c->net[i].spec, "none"))
+			n |= SANDBOX_NEED_TAP;
+	}
+	if (c->vsock)
+		n |= SANDBOX_NEED_UNIX;
+	if (c->ndisk)
+		n |= SANDBOX_NEED_URING;
+	for (unsigned i = 0; i < c->ndisk; i++)
+		if (!stat(c->disk[i].path, &st) && S_ISBLK(st.st_mode))
+			n |= SANDBOX_NEED_BLOCKDEV;
+	return n;
+}
+
+static int prepare_rights(struct vm *vm, bool sockets, struct err *e)
+{
+	int r = 0;
+
+	if (sockets || has_sockets(&vm->cfg))
+		r = janitor_new(&vm->janitor, e);
+	if (!r && vm->cfg.sandbox)
+		r = sandbox_new(&vm->sandbox, needs(&vm->cfg), e);
+	return r;
+}
+
+int vm_seal(struct vm *vm, struct err *e)
+{
+	const struct privileges p = { .user = vm->cfg.user };
+
+	janitor_seal(vm->janitor);
+	return vm->sandbox ? privileges_drop(&p, e) : 0;
+}
+
+void vm_enter(struct vm *vm)
+{
+	sandbox_enter(vm->sandbox, SANDBOX_IO);
+}
+
 /* --- the whole --- */
 
 int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
@@ -138,6 +203,8 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 	if (!r && p->name && !(vm->name = strdup(p->name)))
 		r = err_set(e, ENOMEM, "out of memory");
 	if (!r)
+		r = prepare_rights(vm, p->sockets, e);
+	if (!r)
 		r = fill(vm, e);
 	if (!r)
 		r = lite_new(&vm->lite, &vm->lc, e);
@@ -152,11 +219,6 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 		return r;
 	}
 	*out = vm;
-	return 0;
-}
-
-int vm_seal(struct vm *vm, struct err *e)
-{
 	return 0;
 }
 
@@ -181,6 +243,8 @@ void vm_free(struct vm *vm)
 	blob_close(&vm->lc.boot.kernel);
 	blob_close(&vm->lc.boot.initrd);
 	blob_close(&vm->lc.boot.firmware);
+	janitor_free(vm->janitor);
+	sandbox_free(vm->sandbox);
 	vm_config_free(&vm->cfg);
 	free(vm->name);
 	free(vm);

@@ -203,6 +203,10 @@ const struct config_field vm_config_fields[] = {
 	  .arg = "on|off", .values = "on off", .help =
 		"give up all rights and system calls that the machine\n"
 		"does not need (default on)" },
+	{ .name = "user", .type = FIELD_STRING, AT(vm_config, user), .arg = "NAME|UID[:GID]",
+	  .help =
+		"whom the machine's process becomes when root starts it\n"
+		"(default: a user id that nobody else has)" },
 	{ .name = "autostart", .type = FIELD_BOOL, AT(vm_config, autostart), .arg = "on|off",
 	  .values = "on off", .help = "start it with the host: see `penta autostart`",
 	  .live = true },
