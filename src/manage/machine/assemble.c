@@ -5,6 +5,7 @@
 #include "base/janitor.h"
 #include "base/privilege.h"
 #include "base/sandbox.h"
+#include "block/block.h"
 #include <errno.h>
 #include <string.h>
 #include <stdatomic.h>
@@ -76,7 +77,27 @@ static int not_yet(const char *option, struct err *e)
 
 static int add_disks(struct vm *vm, struct err *e)
 {
-	return vm->cfg.ndisk ? not_yet("--disk", e) : 0;
+	static const char *const formats[] = { NULL, "raw", "qcow2" };	/* VM_DISK_FORMATS */
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < vm->cfg.ndisk; i++) {
+		const struct vm_disk *c = &vm->cfg.disk[i];
+		struct block_options o = {
+			.format = formats[c->format], .readonly = c->ro,
+			.cache = (enum block_cache)c->cache, .discard = c->discard,
+			.sandbox = vm->sandbox,
+		};
+		struct lite_disk d = { .serial = c->serial, .queues = c->queues };
+		char name[16];
+
+		r = block_open(&d.block, vm->m->loop, c->path, &o, e);
+		if (r)
+			break;
+		snprintf(name, sizeof(name), "disk%u", i);
+		d.name = name;
+		r = lite_add_disk(vm->lite, &d, e);
+	}
+	return r;
 }
 
 static int add_nets(struct vm *vm, struct err *e)
