@@ -35,10 +35,14 @@ struct cpu_state {
 	u64 tsc_adjust;
 	u64 kvm_system_time, kvm_wall_clock, kvm_steal_time, kvm_poll_control, kvm_async_pf;
 	u64 smbase;
+	u64 mcg_ctl, mc[16];		/* machine-check banks: CTL, STATUS, ADDR, MISC of each of 4 */
 	u8 xsave[CPU_XSAVE_SIZE];	/* standard (non-compacted) XSAVE format */
 	u8 activity;			/* enum cpu_activity */
 	bool sti_shadow, movss_shadow;	/* interrupts held off for one instruction */
-	bool nmi_blocked, nmi_pending;
+	bool nmi_blocked;
+	u8 nmi_pending;			/* how many wait: 0 to 2 */
+	bool pv_kicked;			/* KVM_HC_KICK_CPU came: the next, or present, HLT ends at once */
+	u32 db_pending;			/* DR6 bits of a trap that MOV SS holds off */
 	/* An event whose delivery through the IDT has begun but not ended (kvm), or a fault that
 	 * is to be delivered first of all. */
 	bool event_pending, event_has_error, event_soft;

@@ -210,6 +210,38 @@ int cpuid_table_new(struct cpuid_table **out, const struct cpu_model *m, unsigne
 	return 0;
 }
 
+void cpuid_get_features(const struct cpuid_table *t, u32 words[FW_N])
+{
+	for (unsigned w = 0; w < FW_N; w++)
+		words[w] = word_of(t->features, w);
+}
+
+static const char *feature_name(unsigned f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(host_features); i++)
+		if ((unsigned)host_features[i].f == f)
+			return host_features[i].name;
+	return NULL;
+}
+
+int cpuid_set_features(struct cpuid_table *t, const u32 words[FW_N], struct err *e)
+{
+	for (unsigned w = 0; w < FW_N; w++) {
+		u32 lacks = words[w] & ~word_of(t->features, w);
+		unsigned f = w * 32 + (unsigned)__builtin_ctz(lacks | 1u << 31);
+		const char *name = lacks ? feature_name(f) : NULL;
+
+		if (lacks)
+			return err_set(e, ENOTSUP, "its processor has feature %u%s%s%s, which is not "
+				       "to be had here", f, name ? " (" : "", name ? name : "",
+				       name ? ")" : "");
+	}
+	memset(t->features, 0, sizeof(t->features));
+	for (unsigned w = 0; w < FW_N; w++)
+		t->features[w / 2] |= (u64)words[w] << (w % 2 * 32);
+	return 0;
+}
+
 void cpuid_table_free(struct cpuid_table *t)
 {
 	free(t);

@@ -25,6 +25,11 @@ int cpuid_table_new(struct cpuid_table **out, const struct cpu_model *m, unsigne
 		    u64 tsc_khz, bool hv, struct err *e);
 void cpuid_table_free(struct cpuid_table *t);
 bool cpuid_has(const struct cpuid_table *t, enum x86_feature f);
+/* The feature bits, as words by enum x86_feature_word: what a saved machine takes along. */
+void cpuid_get_features(const struct cpuid_table *t, u32 words[FW_N]);
+/* Show these instead: a machine saved on another host, or by an older penta, goes on with what its
+ * guest has seen. -ENOTSUP names a feature that is not to be had here; nothing is changed then. */
+int cpuid_set_features(struct cpuid_table *t, const u32 words[FW_N], struct err *e);
 /* @apic_id and the dynamic bits (OSXSAVE, OSPKE, APIC, XSAVE size) come from the vCPU. */
 struct cpuid_dyn { u32 apic_id; bool osxsave, apic_on; u64 xcr0, xss; };
 struct cpuid_regs cpuid_query(const struct cpuid_table *t, u32 leaf, u32 subleaf,

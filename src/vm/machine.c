@@ -48,7 +48,8 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	r = loop_new(&m->loop, &m->lock, e);
 	if (r < 0)
 		goto fail;
-	r = ram_new(&m->ram, cfg->ram_size, e);
+	r = cfg->ram_from ? ram_new_from(&m->ram, cfg->ram_size, cfg->ram_from, e)
+			  : ram_new(&m->ram, cfg->ram_size, e);
 	if (r < 0)
 		goto fail;
 	m->clock = clock_new(m->loop, TSC_KHZ);
@@ -338,19 +339,32 @@ void machine_report_crash(struct machine *m, struct vcpu *v, const char *why)
 
 /* --- start, run, pause --- */
 
-static int start(struct machine *m, bool paused, struct err *e)
+/* Lock held, the clock running. */
+static void tell_resumed(struct machine *m)
 {
-	int r;
+	for (struct device_entry *d = m->devices; d; d = d->next)
+		if (d->cls->resumed)
+			d->cls->resumed(d->dev, m->restored);
+	m->restored = false;
+}
+
+static int start(struct machine *m, bool paused, bool restored, struct err *e)
+{
+	int r = 0;
 
 	pthread_mutex_lock(&m->life);
 	machine_lock(m);
 	BUG_ON(m->status != MACHINE_NEW);
-	r = reset_all(m, e);
+	m->restored = restored;
+	if (!restored)
+		r = reset_all(m, e);
 	for (unsigned i = 0; r == 0 && paused && i < m->ncpus; i++)
 		vcpu_request(m->cpu[i], VCPU_REQ_STOP);
 	if (r == 0) {
 		if (!paused)
 			clock_start(m->clock);
+		if (!paused && restored)
+			tell_resumed(m);
 		set_status(m, paused ? MACHINE_PAUSED : MACHINE_RUNNING);
 	}
 	machine_unlock(m);
@@ -362,12 +376,17 @@ static int start(struct machine *m, bool paused, struct err *e)
 
 int machine_start(struct machine *m, struct err *e)
 {
-	return start(m, false, e);
+	return start(m, false, false, e);
 }
 
 int machine_start_paused(struct machine *m, struct err *e)
 {
-	return start(m, true, e);
+	return start(m, true, false, e);
+}
+
+int machine_start_restored(struct machine *m, bool paused, struct err *e)
+{
+	return start(m, paused, true, e);
 }
 
 enum machine_status machine_run(struct machine *m)
@@ -402,8 +421,25 @@ void machine_resume(struct machine *m)
 		machine_lock(m);
 		set_status(m, MACHINE_RUNNING);
 		clock_start(m->clock);
+		tell_resumed(m);
 		unpark_all(m);	/* under lock: a stop that want() asks for now must stay */
 		machine_unlock(m);
 	}
 	pthread_mutex_unlock(&m->life);
+}
+
+int machine_quiesce(struct machine *m, struct err *e)
+{
+	int r = 0;
+
+	machine_lock(m);
+	if (m->pending)
+		machine_act(m);
+	if (m->status != MACHINE_PAUSED)
+		r = err_set(e, ESHUTDOWN, "the machine is not paused");
+	for (struct device_entry *d = m->devices; d && !r; d = d->next)
+		if (d->cls->quiesce)
+			d->cls->quiesce(d->dev);
+	machine_unlock(m);
+	return r;
 }

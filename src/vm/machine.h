@@ -31,6 +31,7 @@ struct machine_config {
 	const struct engine_ops *engine;
 	const struct cpu_model *cpu_model;	/* borrowed, constant */
 	enum on_crash on_crash;
+	const struct ram_from *ram_from;	/* a copy: its memory to begin with; borrowed; or NULL */
 	struct sandbox *sandbox;	/* what the machine's threads enter; borrowed; may be NULL */
 };
 
@@ -55,6 +56,7 @@ struct machine {
 	struct vcpu *crash_vcpu;
 	char crash_why[512];
 
+	bool restored;			/* life: came from loaded state, and has not run yet */
 	_Atomic int status;		/* enum machine_status */
 	int exit_code;			/* for debug-exit devices; 0 otherwise */
 	struct err fatal;
@@ -79,6 +81,8 @@ static inline void machine_unlock(struct machine *m) { pthread_mutex_unlock(&m->
 int machine_start(struct machine *m, struct err *e);
 /* The same, but before the first instruction: machine_resume() begins. For debuggers. */
 int machine_start_paused(struct machine *m, struct err *e);
+/* For a machine whose state was loaded (state/state.h): no reset; @paused: wait for machine_resume(). */
+int machine_start_restored(struct machine *m, bool paused, struct err *e);
 enum machine_status machine_run(struct machine *m);
 void machine_quit(struct machine *m);		/* any thread */
 
@@ -87,6 +91,9 @@ void machine_quit(struct machine *m);		/* any thread */
  * A vCPU that reports to on_debug stays parked from then on until machine_resume(). */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+/* Before a save, the machine being paused, no lock: what was asked for (reset, power off) is done, and
+ * devices end what is in flight. -ESHUTDOWN: it is not paused (any more). */
+int machine_quiesce(struct machine *m, struct err *e);
 
 /* For devices and engines (lock held, also from vCPU threads): done soon after, on the loop. */
 void machine_request_reset(struct machine *m);

@@ -7,7 +7,7 @@
  * The file is sealed against shrinking: whoever gets the descriptor (a vhost back end, a clone)
  * cannot take pages away under our feet. Nothing is touched until the guest does: neither RAM
  * nor page flags cost memory before. */
-#include "vm/ram.h"
+#include "vm/ram_impl.h"
 #include "base/bytes.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -18,24 +18,12 @@
 
 #define RAM_MIN (1 * MiB)
 #define RAM_MAX (1024 * GiB)
-#define RAM_BLOCKS_MAX 16
 #define ROM_MAX (64 * MiB)
 
-struct ram {
-	int fd;
-	u64 size, file_len;
-	u8 *base;			/* of all RAM; roms have mappings of their own */
-	u8 *flags;			/* of all RAM */
-	unsigned n;
-	struct ram_block block[RAM_BLOCKS_MAX];
-	ram_code_fn *code_fn;
-	void *code_ctx;
-};
-
-static u8 *map(int fd, u64 off, u64 len)
+static u8 *ram_map(int fd, u64 off, u64 len, bool private)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
-		       (off_t)off);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, fd, (off_t)off);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -56,7 +44,7 @@ static void add_block(struct ram *r, u64 gpa, u64 len, u64 file_off)
 	};
 }
 
-int ram_new(struct ram **out, u64 size, struct err *e)
+static int new_ram(struct ram **out, u64 size, const struct ram_from *from, struct err *e)
 {
 	struct ram *r;
 
@@ -66,11 +54,14 @@ int ram_new(struct ram **out, u64 size, struct err *e)
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return err_set(e, ENOMEM, "memory: out of memory");
+	pthread_mutex_init(&r->fill_lock, NULL);
 	r->size = r->file_len = size;
-	r->fd = memfd_create("penta-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (r->fd < 0 || ftruncate(r->fd, (off_t)size) < 0 ||
-	    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
-	    !(r->base = map(r->fd, 0, size)) || !(r->flags = map_flags(size >> PAGE_SHIFT))) {
+	r->fd = from ? fcntl(from->base_fd, F_DUPFD_CLOEXEC, 3)
+		     : memfd_create("penta-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (r->fd < 0 || (!from && (ftruncate(r->fd, (off_t)size) < 0 ||
+				    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)) ||
+	    !(r->base = ram_map(r->fd, 0, size, from != NULL)) ||
+	    !(r->flags = map_flags(size >> PAGE_SHIFT))) {
 		bool limit = errno == ENOMEM || errno == EFBIG;
 		int ret = err_errno(e, limit ? "memory of %llu MiB is more than `ulimit -v`, "
 				    "`ulimit -f` or the host allow; raise them or take less" :
@@ -82,14 +73,37 @@ int ram_new(struct ram **out, u64 size, struct err *e)
 	add_block(r, 0, MIN(size, RAM_LOW_MAX), 0);
 	if (size > RAM_LOW_MAX)
 		add_block(r, RAM_HIGH_BASE, size - RAM_LOW_MAX, RAM_LOW_MAX);
+	if (from) {
+		int ret;
+
+		r->private = true;
+		ret = ram_load_from(r, from, e);
+		if (ret) {
+			ram_free(r);
+			return ret;
+		}
+	}
 	*out = r;
 	return 0;
+}
+
+int ram_new(struct ram **out, u64 size, struct err *e)
+{
+	return new_ram(out, size, NULL, e);
+}
+
+int ram_new_from(struct ram **out, u64 size, const struct ram_from *from, struct err *e)
+{
+	return new_ram(out, size, from, e);
 }
 
 void ram_free(struct ram *r)
 {
 	if (!r)
 		return;
+	if (r->source.free)
+		r->source.free(r->source.ctx);
+	pthread_mutex_destroy(&r->fill_lock);
 	for (unsigned i = 0; i < r->n; i++) {
 		if (r->block[i].readonly) {
 			munmap(r->block[i].hva, r->block[i].len);
@@ -134,9 +148,10 @@ int ram_add_rom(struct ram *r, u64 gpa, const void *data, size_t len, struct err
 				       (unsigned long long)r->block[i].gpa);
 	if (r->n == RAM_BLOCKS_MAX)
 		return err_set(e, ENOSPC, "more than %u pieces of memory", RAM_BLOCKS_MAX);
-	if (ftruncate(r->fd, (off_t)(r->file_len + room)) < 0)
+	/* A copy's file is its parent's: the rom is then in memory of its own. */
+	if (!r->private && ftruncate(r->fd, (off_t)(r->file_len + room)) < 0)
 		return err_errno(e, "rom of %zu bytes", len);
-	hva = map(r->fd, r->file_len, room);
+	hva = r->private ? map_flags(room) : ram_map(r->fd, r->file_len, room, false);
 	flags = map_flags(room >> PAGE_SHIFT);
 	if (!hva || !flags) {
 		int ret = err_errno(e, "rom of %zu bytes", len);
@@ -182,10 +197,16 @@ void *ram_view(const struct ram *r, u64 gpa, size_t len)
 
 	if (!b || len > b->len - (gpa - b->gpa))
 		return NULL;
+	if (unlikely(atomic_load_explicit(&r->lazy, memory_order_relaxed)) && len > 0 && !b->readonly) {
+		u64 at = b->file_off + (gpa - b->gpa), first = at >> PAGE_SHIFT;
+
+		if (!ram_fill(r, first, ((at + len - 1) >> PAGE_SHIFT) - first + 1))
+			return NULL;
+	}
 	return b->hva + (gpa - b->gpa);
 }
 
-/* Is [gpa, gpa+len) memory (writable, when @write) from one end to the other? */
+/* Is [gpa, gpa+len) memory (writable, when @write) from one end to the other, and there? */
 static bool covered(const struct ram *r, u64 gpa, size_t len, bool write)
 {
 	while (len > 0) {
@@ -195,6 +216,8 @@ static bool covered(const struct ram *r, u64 gpa, size_t len, bool write)
 		if (!b || (write && b->readonly))
 			return false;
 		n = MIN((u64)len, b->len - (gpa - b->gpa));
+		if (!ram_view(r, gpa, n))
+			return false;
 		gpa += n;
 		len -= n;
 		if (gpa == 0 && len > 0)	/* wrapped */
@@ -261,24 +284,6 @@ void ram_wrote(struct ram *r, u64 gpa, size_t len)
 		gpa += n;
 		len -= n;
 	}
-}
-
-int ram_discard(struct ram *r, u64 gpa, u64 len)
-{
-	if ((gpa | len) % PAGE_SIZE || !covered(r, gpa, len, true))
-		return -EINVAL;
-	while (len > 0) {
-		const struct ram_block *b = ram_find(r, gpa);
-		u64 n = MIN(len, b->len - (gpa - b->gpa));
-
-		if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			      (off_t)(b->file_off + (gpa - b->gpa)), (off_t)n) < 0)
-			return -errno;
-		ram_wrote(r, gpa, n);
-		gpa += n;
-		len -= n;
-	}
-	return 0;
 }
 
 void ram_on_code_write(struct ram *r, ram_code_fn *fn, void *ctx)

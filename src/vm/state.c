@@ -43,6 +43,11 @@ static int out_of_range(const struct state_field *f, const char *path, u32 i, u6
 		       path, f->name, at, v, f->min, f->max);
 }
 
+int state_check_value(const struct state_field *f, const char *path, u32 i, u64 v, struct err *e)
+{
+	return in_range(f, v) ? 0 : out_of_range(f, path, i, v, e);
+}
+
 int state_check(const struct state_field *table, const void *obj, const char *path, struct err *e)
 {
 	for (const struct state_field *f = table; f->type != ST_END; f++) {

@@ -66,6 +66,8 @@ struct state_field {
 
 /* Is every field of @obj inside its declared range? Names the first that is not. */
 int state_check(const struct state_field *table, const void *obj, const char *path, struct err *e);
+/* Is @v, for element @i of field @f (an integer or bool), inside the declared range? */
+int state_check_value(const struct state_field *f, const char *path, u32 i, u64 v, struct err *e);
 void state_blob_free(struct state_blob *b);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef PENTA_TESTS_DEV_DEVTEST_H
 #define PENTA_TESTS_DEV_DEVTEST_H
 
+#include "state/fields.h"
 #include "vm/machine.h"
 #include "vm/state.h"
 
@@ -66,79 +67,23 @@ static inline struct irq_line probe_line(struct probe *p)
 	return (struct irq_line){ probe_set, p, 0 };
 }
 
-/* --- a stream of fields, as a saved machine will have --- */
+/* --- a stream of fields, as a saved machine has --- */
 
 struct stream {
 	u8 *p;
-	size_t n, at, room;
+	size_t n;
 };
 
-static inline void stream_put(struct stream *s, const void *p, size_t n)
+/* The elements of field @name (docs/state.md). */
+static inline u8 *stream_field(struct stream *s, const char *name)
 {
-	if (s->n + n > s->room) {
-		s->room = (s->n + n) * 2;
-		s->p = realloc(s->p, s->room);
-	}
-	memcpy(s->p + s->n, p, n);
-	s->n += n;
-}
+	u8 head[64] = { (u8)strlen(name) }, *at;
 
-static inline void stream_get(struct stream *s, void *p, size_t n)
-{
-	if (s->at + n > s->n)
+	memcpy(head + 1, name, strlen(name));
+	at = memmem(s->p, s->n, head, strlen(name) + 1);
+	if (!at)
 		abort();
-	memcpy(p, s->p + s->at, n);
-	s->at += n;
-}
-
-static inline unsigned field_bytes(enum state_type t)
-{
-	switch (t) {
-	case ST_U16: return 2;
-	case ST_U32: return 4;
-	case ST_U64: case ST_S64: return 8;
-	default: return 1;
-	}
-}
-
-static inline void state_save(const struct state_field *f, const void *obj, struct stream *s)
-{
-	for (; f->type != ST_END; f++)
-		for (u32 i = 0; i < f->count; i++) {
-			const u8 *p = (const u8 *)obj + f->offset + (size_t)i * f->stride;
-
-			if (f->type == ST_STRUCT)
-				state_save(f->sub, p, s);
-			else if (f->type == ST_TIMER)
-				stream_put(s, &((const struct vm_timer *)(const void *)p)->deadline_ns, 8);
-			else
-				stream_put(s, p, field_bytes(f->type));
-		}
-}
-
-/* As a loader of saved machines does: a value is looked at before it gets into the object. */
-static inline int state_load(const struct state_field *f, void *obj, struct stream *s)
-{
-	for (; f->type != ST_END; f++)
-		for (u32 i = 0; i < f->count; i++) {
-			u8 *p = (u8 *)obj + f->offset + (size_t)i * f->stride;
-			u64 v = 0;
-
-			if (f->type == ST_STRUCT) {
-				if (state_load(f->sub, p, s))
-					return -1;
-				continue;
-			}
-			stream_get(s, &v, f->type == ST_TIMER ? 8 : field_bytes(f->type));
-			if (f->type == ST_TIMER) {
-				vm_timer_set((struct vm_timer *)(void *)p, v);
-				continue;
-			}
-			if (f->type != ST_S64 && (v < f->min || v > f->max))
-				return -1;
-			memcpy(p, &v, field_bytes(f->type));
-		}
-	return 0;
+	return at + 1 + strlen(name) + 5;
 }
 
 static inline void dev_save(const struct device_class *c, void *dev, struct stream *s)
@@ -151,16 +96,24 @@ static inline void dev_save(const struct device_class *c, void *dev, struct stre
 		fprintf(stderr, "a running device breaks its declaration: %s\n", e.msg);
 		abort();
 	}
-	state_save(c->state, dev, s);
+	struct buf b = { 0 };
+
+	fields_save(c->state, dev, &b);
+	if (b.failed)
+		abort();
+	s->p = b.p;
+	s->n = b.len;
 }
 
 static inline int dev_load(const struct device_class *c, void *dev, struct stream *s,
 			   struct err *e)
 {
-	int rc = state_load(c->state, dev, s);
+	int rc = fields_check(c->state, c->version, dev, s->p, s->n, c->name, e);
 
 	if (!rc)
-		rc = state_check(c->state, dev, c->name, e);
+		rc = fields_load(c->state, dev, s->p, s->n, e);
+	if (!rc && state_check(c->state, dev, c->name, e))
+		abort();	/* what was checked is in range */
 	if (!rc && c->post_load)
 		rc = c->post_load(dev, e);
 	return rc;

@@ -151,17 +151,18 @@ static inline void rig_copy(struct rig *from, struct rig *to)
 	}
 	to->m->a20 = from->m->a20;
 	/* As loading a machine does it: all fields of all chips first, then all post_loads. */
-	struct stream s = { 0 };
 	struct err e = { 0 };
-	for (unsigned i = 0; i < from->n; i++)
+	for (unsigned i = 0; i < from->n; i++) {
+		struct stream s = { 0 };
+
 		dev_save(from->d[i].cls, from->d[i].dev, &s);
-	for (unsigned i = 0; i < to->n; i++)
-		if (state_load(to->d[i].cls->state, to->d[i].dev, &s))
+		if (fields_load(to->d[i].cls->state, to->d[i].dev, s.p, s.n, &e))
 			rig_die(to->d[i].cls->name, &e);
+		free(s.p);
+	}
 	for (unsigned i = 0; i < to->n; i++)
 		if (to->d[i].cls->post_load && to->d[i].cls->post_load(to->d[i].dev, &e))
 			rig_die("what was saved does not load", &e);
-	free(s.p);
 	for (unsigned i = 0; i < to->n; i++) {
 		struct stream a = { 0 }, b = { 0 };
 

@@ -279,7 +279,7 @@ static void saved(void **st)
 	/* Remote IRR on an edge-triggered pin cannot be. */
 	dev_save(&ioapic_class, y.io, &s);
 	u64 rte = 0x4044;
-	memcpy(s.p + 5, &rte, 8);
+	memcpy(stream_field(&s, "rte"), &rte, 8);
 	assert_true(dev_load(&ioapic_class, y.io, &s, &e) < 0);
 	free(s.p);
 	ioapic_class.free(y.io);

@@ -963,12 +963,11 @@ static void saved(void **st)
 	struct stream s = { 0 };
 	u64 wrong[] = { BASE | 0x400, BASE | 0x801, 1ull << 60 };
 	for (unsigned i = 0; i < ARRAY_SIZE(wrong); i++) {
-		s.n = s.at = 0;
 		dev_save(&lapic_class, y.m->cpu[0]->intc, &s);
-		memcpy(s.p, &wrong[i], 8);
+		memcpy(stream_field(&s, "base_msr"), &wrong[i], 8);
 		assert_true(dev_load(&lapic_class, y.m->cpu[0]->intc, &s, &e) < 0);
+		free(s.p);
 	}
-	free(s.p);
 	machine_free(y.m);
 }
 

@@ -667,7 +667,7 @@ static void test_zero_length(void **state)
 static void test_state(void **state)
 {
 	for (unsigned packed = 0; packed < 2; packed++) {
-		struct stream s = { 0 };
+		struct buf s = { 0 };
 		struct drv d;
 		struct echo *dev = rig(&d, 2, 8);
 		struct err e = { 0 };
@@ -683,19 +683,14 @@ static void test_state(void **state)
 		/* A buffer is there, its kick too, and nobody has looked when the machine is saved. */
 		assert_true(drv_add(&d.q[0], &(struct drv_seg){ 0x1000, 4 }, 1, NULL, 0) >= 0);
 		drv_kick(&d, 0);
-		for (const struct state_field *f = virtio_state; f->type != ST_STRUCTS; f++)
-			stream_put(&s, (u8 *)&dev->v + f->offset, field_bytes(f->type));
-		for (unsigned q = 0; q < 2; q++)
-			state_save(ring_state, &dev->v.queue[q], &s);
+		fields_save(virtio_state, &dev->v, &s);
 		drv_pump(&d);
 		assert_true(drv_used(&d.q[0], &len) >= 0);	/* time goes on in the old one */
 		drv_put16(&d, d.q[0].device + 2, 5);		/* and its memory is as before */
 
 		virtio_reset(&dev->v);
-		for (const struct state_field *f = virtio_state; f->type != ST_STRUCTS; f++)
-			stream_get(&s, (u8 *)&dev->v + f->offset, field_bytes(f->type));
-		for (unsigned q = 0; q < 2; q++)
-			assert_int_equal(state_load(ring_state, &dev->v.queue[q], &s), 0);
+		assert_int_equal(fields_check(virtio_state, 1, &dev->v, s.p, s.len, "echo", &e), 0);
+		assert_int_equal(fields_load(virtio_state, &dev->v, s.p, s.len, &e), 0);
 		virtio_set_dma(&dev->v, true);
 		if (!packed) {
 			assert_int_equal(virtio_post_load(&dev->v, &e), 0);
@@ -726,7 +721,7 @@ static void test_state(void **state)
 		dev->v.features &= ~BIT(60);
 		dev->v.status = VIRTIO_DRIVER_OK;
 		assert_int_equal(virtio_post_load(&dev->v, &e), -EINVAL);
-		free(s.p);
+		buf_free(&s);
 		drv_end(&d);
 	}
 }

@@ -10,6 +10,7 @@
  *
  * What is pushed as return address is c->next_rip: deliver() makes it c->rip, where faults and
  * interrupts come back to; for INT n it is the following instruction. */
+#include "engine/soft/mmu.h"
 #include "engine/soft/seg.h"
 
 #include "base/trace.h"
@@ -420,6 +421,10 @@ void deliver(struct cpu *c, unsigned vector, enum int_kind kind, bool has_error,
 		if (sigsetjmp(c->catch, 0) == 0) {
 			deliver_once(c, &ev);
 			break;
+		}
+		if (unlikely(c->mmu->lost)) {	/* no fault of the guest's: out */
+			__builtin_memcpy(&c->catch, &outer, sizeof(outer));
+			mmu_lost(c);
 		}
 		c->ext = false;
 		next = (struct event){ .vector = c->exc.vector, .kind = INT_EXC,

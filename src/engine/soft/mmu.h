@@ -49,6 +49,8 @@ bool mmu_load_pdptes(struct cpu *c, u64 cr3);
 const struct ram_block *mmu_block(struct cpu *c, u64 gpa);
 
 /* --- tlb.c --- */
+/* A page of a machine that is still being restored cannot be had (vm/ram.h): leave the engine. */
+_Noreturn void mmu_lost(struct cpu *c);
 #define L2_SETS 1024u
 #define L2_WAYS 4u
 struct l2_way {
@@ -81,6 +83,7 @@ struct mmu {
 	u64 bloom[BLOOM_BITS / 64], bloom_1g[BLOOM_BITS / 64];
 	const struct ram_block *blk;	/* last found */
 	bool split_held;		/* the engine's split lock, by this vCPU */
+	bool lost;			/* memory that was to come in cannot be had: the vCPU ends */
 };
 
 /* Where one page's part of an access goes. */

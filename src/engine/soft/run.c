@@ -9,6 +9,7 @@
  * instruction that runs through an exec function. */
 #include "base/trace.h"
 #include "engine/soft/block.h"
+#include "engine/soft/mmu.h"
 #include "engine/soft/operand.h"
 #include "engine/soft/seg.h"	// cpu_is_amd()
 #include "engine/soft/soft.h"
@@ -389,8 +390,18 @@ enum vcpu_exit run_vcpu(struct cpu *c)
 
 	code_inside(c);
 	cpu_look(c);
-	if (sigsetjmp(c->catch, 0))
+	if (sigsetjmp(c->catch, 0)) {
+		if (unlikely(c->mmu->lost)) {
+			mem_split_unlock(c);
+			code_outside(c);
+			machine_lock(c->m);
+			if (!c->m->fatal.code)
+				ram_lost(c->m->ram, &c->m->fatal);
+			machine_unlock(c->m);
+			return VCPU_EXIT_ERROR;
+		}
 		deliver_fault(c);
+	}
 	why = loop(c);
 	code_outside(c);
 	return why;

@@ -181,6 +181,9 @@ static void soft_kick(struct vcpu *v)
 	(to)->kvm_steal_time = (from)->kvm_steal_time; \
 	(to)->kvm_poll_control = (from)->kvm_poll_control; \
 	(to)->kvm_async_pf = (from)->kvm_async_pf; \
+	(to)->mcg_ctl = (from)->mcg_ctl; \
+	_Static_assert(sizeof((to)->mc) == sizeof((from)->mc), "machine-check banks"); \
+	memcpy((to)->mc, (from)->mc, sizeof((to)->mc)); \
 	(to)->activity = (from)->activity; \
 	(to)->nmi_blocked = (from)->nmi_blocked; (to)->nmi_pending = (from)->nmi_pending; \
 } while (0)
@@ -200,6 +203,8 @@ void soft_save(struct cpu *c, struct cpu_state *s)
 	xsave_get(c, s->xsave);
 	s->sti_shadow = c->shadow == SHADOW_STI;
 	s->movss_shadow = c->shadow == SHADOW_MOVSS;
+	s->pv_kicked = atomic_load(&c->pv_kicked);
+	s->db_pending = (u32)c->db_pending;
 	s->event_pending = c->event.pending;
 	s->event_has_error = c->event.has_error;
 	s->event_soft = c->event.soft;
@@ -231,7 +236,8 @@ void soft_load(struct cpu *c, const struct cpu_state *s)
 	c->dr[6] |= DR6_FIXED;
 	c->dr[7] |= DR7_FIXED;
 	c->shadow = s->movss_shadow ? SHADOW_MOVSS : s->sti_shadow ? SHADOW_STI : SHADOW_NONE;
-	c->db_pending = 0;
+	c->db_pending = s->movss_shadow ? s->db_pending : 0;
+	atomic_store(&c->pv_kicked, s->pv_kicked);
 	c->step_trap = false;
 	c->delivering = -1;
 	c->irq_maybe = true;

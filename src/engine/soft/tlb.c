@@ -318,6 +318,12 @@ static void fast_fill(struct cpu *c, u64 la, unsigned set, u64 xl, const struct 
 	}
 }
 
+void mmu_lost(struct cpu *c)
+{
+	c->mmu->lost = true;
+	siglongjmp(c->catch, 1);	/* whoever catches looks at lost */
+}
+
 void mmu_page(struct cpu *c, u64 la, enum mmu_acc acc, unsigned set, struct page *pg)
 {
 	struct mmu *m = c->mmu;
@@ -334,6 +340,8 @@ void mmu_page(struct cpu *c, u64 la, enum mmu_acc acc, unsigned set, struct page
 		xl = l2->xl;
 	} else {
 		if (mmu_walk(c, la, acc, set, &xl, &err) < 0) {
+			if (unlikely(m->lost))
+				mmu_lost(c);
 			/* A page fault drops what is cached for its address. */
 			flush_page(c, la, m->asn, true);
 			raise_pf(c, la, err);
@@ -347,6 +355,8 @@ void mmu_page(struct cpu *c, u64 la, enum mmu_acc acc, unsigned set, struct page
 		pg->hva = pg->flags = NULL;
 		return;
 	}
+	if (unlikely(!ram_ready(c->m->ram, b, pg->gpa)))
+		mmu_lost(c);
 	pg->hva = b->hva + (pg->gpa - b->gpa);
 	pg->flags = &b->pageflags[(pg->gpa - b->gpa) >> PAGE_SHIFT];
 	if (acc == ACC_W) {

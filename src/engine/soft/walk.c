@@ -51,6 +51,11 @@ guest_racy static void level_read(struct cpu *c, struct level *l, u64 gpa, unsig
 		l->e = size == 8 ? UINT64_MAX : UINT32_MAX;
 		return;
 	}
+	if (unlikely(!ram_ready(c->m->ram, b, gpa))) {
+		c->mmu->lost = true;	/* nothing there: a fault, before which mmu_page() looks */
+		l->e = 0;
+		return;
+	}
 	p = b->hva + (gpa - b->gpa);
 	l->e = size == 8 ? __atomic_load_n((u64 *)p, __ATOMIC_RELAXED)
 			 : __atomic_load_n((u32 *)p, __ATOMIC_RELAXED);

@@ -47,8 +47,7 @@ struct vm_config {
 	struct vm_file pcap[VM_NETS];	/* the nth is for the nth net */
 	struct vm_share share[VM_SHARES];
 	unsigned vsock;			/* the guest's CID; 0: none; VM_CID_AUTO */
-	bool balloon, sandbox, autostart;
-	char *user;			/* whom a machine that root starts becomes; base/privilege.h */
+	bool balloon, rng, sandbox, autostart;
 	unsigned on_crash;		/* enum on_crash */
 	unsigned stop_timeout;		/* seconds that `stop` waits for the guest */
 };

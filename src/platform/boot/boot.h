@@ -125,6 +125,8 @@ int pvh_load(const struct boot_request *rq, const struct elf_image *elf, struct 
 	     struct boot_entry *out, struct err *e);
 int multiboot_load(const struct boot_request *rq, struct ram *ram, struct boot_entry *out,
 		   struct err *e);
+/* Only the ROM itself, for a machine whose memory comes from elsewhere. */
+int firmware_map(const struct boot_request *rq, struct ram *ram, struct err *e);
 int firmware_load(const struct boot_request *rq, struct ram *ram, struct boot_entry *out,
 		  struct err *e);
 

@@ -35,6 +35,7 @@
 #include "dev/reset.h"
 #include "dev/test_device.h"
 #include "platform/lite/acpi.h"
+#include "state/state.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -334,6 +335,14 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 int lite_load(struct lite *l, struct err *e)
 {
 	return load(l, true, e);
+}
+
+int lite_restore(struct lite *l, struct state_stream *s, bool lazy, struct err *e)
+{
+	const struct boot_request *rq = &l->cfg.boot;
+	int r = blob_is(&rq->firmware) ? firmware_map(rq, l->m->ram, e) : 0;
+
+	return r ? r : state_load(s, l->m, lazy, e);
 }
 
 void lite_free(struct lite *l)

@@ -31,6 +31,10 @@ struct lite;
  * Nothing runs yet: machine_start() does that. */
 int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e);
 int lite_load(struct lite *l, struct err *e);
+/* In place of lite_load(): the state of a machine that was built alike (state/state.h). Then
+ * machine_start_restored(). A later reset boots what cfg->boot says. */
+struct state_stream;
+int lite_restore(struct lite *l, struct state_stream *s, bool lazy, struct err *e);
 
 /* Virtio devices on the PCI bus (platform/lite/virtio.c). @name: the device's path in state and
  * messages, unique in the machine ("disk0"). The back end is the machine's from the call on, also when
