@@ -72,6 +72,16 @@ $(B)/objects: FORCE
 $(LIB): $(LIBOBJ) $(B)/objects
 	@rm -f $@; ar rcs $@ $(filter %.o,$^)
 
+# The guest's agent is built once, whatever the configuration: a static program without sanitizers, which
+# the program carries in itself.
+AGENT := $(GEN)/penta-agent
+$(AGENT): guest/agent.c src/manage/agent/proto.h
+	@mkdir -p $(@D)
+	$(call say,CC $<)
+	$(Q)$(CC) -D_GNU_SOURCE -Isrc -std=gnu17 -O2 $(WARN) -static -s -o $@.tmp $< && mv $@.tmp $@
+$(B)/src/manage/image/embed.o: $(AGENT) src/manage/image/debian.sh
+CFLAGS_embed := -DGUEST_AGENT='"$(AGENT)"'
+
 $(B)/%.o: %.c | $(GENFILES)
 	@mkdir -p $(@D)
 	$(call say,CC $<)

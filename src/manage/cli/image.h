@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* image.h - the verbs behind `penta image`, each with options of its own. */
+#ifndef PENTA_MANAGE_CLI_IMAGE_H
+#define PENTA_MANAGE_CLI_IMAGE_H
+
+#include "manage/cli/cli.h"
+
+extern const struct verb verb_image_build;
+
+#endif
