@@ -27,17 +27,16 @@ _penta()
 		--console) COMPREPLY=($(compgen -W "terminal console none pty file: unix:" -- "$cur")); return ;;
 		--share) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
 		--vsock) COMPREPLY=($(compgen -W "auto off" -- "$cur")); return ;;
-		--rng) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--balloon) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--on-crash) COMPREPLY=($(compgen -W "exit reset pause" -- "$cur")); return ;;
 		--sandbox) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		esac
-		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --rng --balloon --on-crash --sandbox --autostart --stop-timeout --help" ;;
+		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help" ;;
 	doctor)
 		case $prev in
 		esac
-		words="--json --fresh --help" ;;
+		words="--json --fresh --sandbox --help" ;;
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }

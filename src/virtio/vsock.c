@@ -123,7 +123,7 @@ static u32 put_packet(struct vsock *v, struct ring_chain *ch, const struct hdr *
 	u32 done = 0;
 
 	max = (u32)MIN((u64)max, ch->write_len - HDR_LEN);
-	while (f && done < max) {
+	while (f && f->len && done < max) {
 		u32 n;
 		const u8 *p = fifo_peek(f, &n);
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int vcpu_new(struct vcpu **out, struct machine *m, unsigned index, struct err *e)
 {
@@ -87,6 +88,7 @@ static void *vcpu_main(void *arg)
 
 	if (m->cfg.engine->thread_start)
 		m->cfg.engine->thread_start(v);
+	atomic_store(&v->tid, gettid());
 	sandbox_enter(m->cfg.sandbox, SANDBOX_VCPU);
 	while (park(v)) {
 		switch (m->cfg.engine->run(v)) {

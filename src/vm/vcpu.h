@@ -38,6 +38,7 @@ struct vcpu {
 
 	/* Thread and stopping: vcpu.c's. */
 	pthread_t thread;
+	_Atomic int tid;		/* the host's number of it; 0: not started */
 	bool thread_started;
 	_Atomic bool halted;		/* waits in HLT, wait-for-SIPI or shutdown */
 	_Atomic bool deaf;		/* halted, and no interrupt can wake it */

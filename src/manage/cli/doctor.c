@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* doctor.c - `penta doctor`: what this host offers, and which engine each platform gets. */
+#include "base/sandbox.h"
 #include "manage/cli/cli.h"
 #include "manage/cli/hostcheck.h"
 #include <unistd.h>
 
-enum opt { OPT_JSON, OPT_FRESH, OPT_N };
+enum opt { OPT_JSON, OPT_FRESH, OPT_SANDBOX, OPT_N };
 
 static const struct option options[OPT_N + 1] = {
 	[OPT_JSON] = OPTION("json", NULL, NULL, "the same for programs"),
+	[OPT_SANDBOX] = OPTION("sandbox", NULL, NULL,
+		"only list what each class of threads may ask of the\n"
+		"kernel, for which parts of a machine, and why"),
 	[OPT_FRESH] = OPTION("fresh", NULL, NULL,
 		"test /dev/kvm anew (its verdict is kept until the host\nreboots)"),
 };
@@ -90,6 +94,10 @@ static int run(const struct args *a, int npos, char **pos)
 	struct choice c;
 	bool cached;
 
+	if (args_get(a, OPT_SANDBOX)) {
+		sandbox_list(stdout);
+		return EXIT_DONE;
+	}
 	if (args_get(a, OPT_FRESH))
 		kvm_probe(&kvm);
 	else

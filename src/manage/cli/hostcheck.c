@@ -3,6 +3,7 @@
  * what the kernel says of it elsewhere. Nothing needs root, nothing is changed. */
 #include "manage/cli/hostcheck.h"
 #include "base/cleanup.h"
+#include "base/sandbox.h"
 #include "base/err.h"
 #include "vm/cpuid.h"
 #include <errno.h>
@@ -302,6 +303,21 @@ static void check_tun(struct findings *fs)
 		add(fs, "tun", FOUND_NO, NULL, "/dev/net/tun: %s", strerror(errno));
 }
 
+static void check_sandbox(struct findings *fs)
+{
+	struct err e = { 0 };
+
+	if (sandbox_probe(&e) < 0)
+		add(fs, "sandbox", FOUND_NO, "use a kernel with CONFIG_SECCOMP_FILTER, or --sandbox off",
+		    "%s", e.msg);
+	else
+		add(fs, "sandbox", FOUND_OK, NULL, "machines run with %u (vcpu), %u (io), %u (files), "
+		    "%u (control) system calls%s", sandbox_count(SANDBOX_VCPU),
+		    sandbox_count(SANDBOX_IO), sandbox_count(SANDBOX_FILES),
+		    sandbox_count(SANDBOX_CONTROL),
+		    geteuid() ? "" : ", and without root's rights");
+}
+
 void host_check(struct findings *fs, const struct kvm_probe *kvm)
 {
 	struct utsname u;
@@ -315,5 +331,6 @@ void host_check(struct findings *fs, const struct kvm_probe *kvm)
 	check_tun(fs);
 	check_namespaces(fs);
 	check_userns(fs);
+	check_sandbox(fs);
 	check_cgroups(fs);
 }

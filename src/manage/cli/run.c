@@ -212,7 +212,10 @@ static void put_stat(void *ctx, const char *name, u64 val)
 static int live(struct run *r, struct err *e)
 {
 	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r->escape };
-	const struct vm_params p = { .cfg = &r->cfg, .filter = r->tty ? &filter : NULL };
+	const struct vm_params p = {
+		.cfg = &r->cfg, .filter = r->tty ? &filter : NULL,
+		.sockets = r->gdb_at && !strncmp(r->gdb_at, "unix:", 5),
+	};
 	struct gdb *gdb = NULL;
 	enum machine_status st;
 	int status, n;
@@ -224,11 +227,11 @@ static int live(struct run *r, struct err *e)
 	r->m->on_status = on_status;
 	n = loop_add_fd(r->m->loop, r->sigfd, EPOLLIN, on_signal, r, e);
 	if (!n && r->gdb_at)
-		n = gdb_new(&gdb, r->m, r->gdb_at[0] ? r->gdb_at : "1234", e);
+		n = gdb_new(&gdb, r->m, r->gdb_at[0] ? r->gdb_at : "1234", r->vm->janitor, e);
 	if (!n)
 		n = vm_seal(r->vm, e);
 	if (!n)
-		n = gdb ? machine_start_paused(r->m, e) : machine_start(r->m, e);
+		n = machine_start_paused(r->m, e);
 	if (!n && gdb) {
 		n = gdb_start(gdb, e);
 		fprintf(stderr, "penta: waiting for gdb at %s\n", gdb_address(gdb));
@@ -237,6 +240,9 @@ static int live(struct run *r, struct err *e)
 		gdb_free(gdb, EXIT_FAILED);
 		return n;
 	}
+	vm_enter(r->vm);
+	if (!gdb)
+		machine_resume(r->m);
 	st = machine_run(r->m);
 	if (r->exit_status >= 0)
 		status = r->exit_status;

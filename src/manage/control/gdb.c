@@ -6,6 +6,7 @@
  *
  * One thread serves one debugger at a time. While the debugger is in charge the machine is paused;
  * a hit (on a vCPU's thread) or Ctrl-C (on ours) brings it back to that. */
+#include "base/janitor.h"
 #include "manage/control/gdb.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -31,7 +32,7 @@ DEFINE_TRACE(gdb_packet, "gdb.packet");
 struct gdb {
 	struct machine *m;
 	int listen_fd, client_fd, wake_fd;
-	char address[160], unix_path[108];
+	char address[160];
 	pthread_t thread;
 	bool thread_started;
 	_Atomic bool ending;
@@ -639,7 +640,7 @@ static void *gdb_thread(void *arg)
 
 /* --- making --- */
 
-static int listen_unix(struct gdb *g, const char *path, struct err *e)
+static int listen_unix(struct gdb *g, const char *path, struct janitor *j, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(a.sun_path) || !*path)
@@ -652,9 +653,8 @@ static int listen_unix(struct gdb *g, const char *path, struct err *e)
 		       err_set(e, EADDRINUSE, "--gdb unix:%s: the path is there already; remove it "
 			       "if nothing listens on it, or name another", path) :
 		       err_errno(e, "--gdb unix:%s", path);
-	snprintf(g->unix_path, sizeof(g->unix_path), "%s", path);
 	snprintf(g->address, sizeof(g->address), "%s", path);
-	return 0;
+	return janitor_remove(j, path, e) ? err_context(e, "--gdb unix") : 0;
 }
 
 static int listen_tcp(struct gdb *g, const char *where, struct err *e)
@@ -692,7 +692,8 @@ static int listen_tcp(struct gdb *g, const char *where, struct err *e)
 	return 0;
 }
 
-int gdb_new(struct gdb **out, struct machine *m, const char *where, struct err *e)
+int gdb_new(struct gdb **out, struct machine *m, const char *where, struct janitor *j,
+	    struct err *e)
 {
 	struct gdb *g = calloc(1, sizeof(*g));
 	if (!g)
@@ -702,7 +703,7 @@ int gdb_new(struct gdb **out, struct machine *m, const char *where, struct err *
 	g->hit_cpu = -1;
 	g->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	int rc = g->wake_fd < 0 ? err_errno(e, "--gdb: eventfd") :
-		 !strncmp(where, "unix:", 5) ? listen_unix(g, where + 5, e) : listen_tcp(g, where, e);
+		 !strncmp(where, "unix:", 5) ? listen_unix(g, where + 5, j, e) : listen_tcp(g, where, e);
 	if (!rc && listen(g->listen_fd, 1) < 0)
 		rc = err_errno(e, "--gdb %s: listen", where);
 	if (rc) {
@@ -744,7 +745,5 @@ void gdb_free(struct gdb *g, int status)
 		close(g->listen_fd);
 	if (g->wake_fd >= 0)
 		close(g->wake_fd);
-	if (*g->unix_path)
-		unlink(g->unix_path);
 	free(g);
 }

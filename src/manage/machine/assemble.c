@@ -2,10 +2,15 @@
 /* assemble.c - a machine from its configuration. See assemble.h. */
 #include "manage/machine/assemble.h"
 #include "base/cleanup.h"
+#include "base/janitor.h"
+#include "base/privilege.h"
 #include "base/sandbox.h"
+#include "block/block.h"
 #include <errno.h>
 #include <string.h>
+#include <stdatomic.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 
 /* --- what the configuration says in words --- */
 
@@ -60,6 +65,7 @@ static int open_serial(void *ctx, unsigned n, struct loop *loop, struct chardev 
 
 	if (n >= vm->cfg.nserial)
 		return 0;
+	vm->serial[n].janitor = vm->janitor;
 	return serial_open(&vm->serial[n], vm->cfg.serial[n].where, "--serial", loop, vm->filter,
 			   be, e);
 }
@@ -71,7 +77,27 @@ static int not_yet(const char *option, struct err *e)
 
 static int add_disks(struct vm *vm, struct err *e)
 {
-	return vm->cfg.ndisk ? not_yet("--disk", e) : 0;
+	static const char *const formats[] = { NULL, "raw", "qcow2" };	/* VM_DISK_FORMATS */
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < vm->cfg.ndisk; i++) {
+		const struct vm_disk *c = &vm->cfg.disk[i];
+		struct block_options o = {
+			.format = formats[c->format], .readonly = c->ro,
+			.cache = (enum block_cache)c->cache, .discard = c->discard,
+			.sandbox = vm->sandbox,
+		};
+		struct lite_disk d = { .serial = c->serial, .queues = c->queues };
+		char name[16];
+
+		r = block_open(&d.block, vm->m->loop, c->path, &o, e);
+		if (r)
+			break;
+		snprintf(name, sizeof(name), "disk%u", i);
+		d.name = name;
+		r = lite_add_disk(vm->lite, &d, e);
+	}
+	return r;
 }
 
 static int add_nets(struct vm *vm, struct err *e)
@@ -94,11 +120,6 @@ static int add_vsock(struct vm *vm, struct err *e)
 	return vm->cfg.vsock ? not_yet("--vsock", e) : 0;
 }
 
-static int add_rng(struct vm *vm, struct err *e)
-{
-	return vm->cfg.rng ? not_yet("--rng", e) : 0;
-}
-
 static int add_balloon(struct vm *vm, struct err *e)
 {
 	return vm->cfg.balloon ? not_yet("--balloon", e) : 0;
@@ -107,7 +128,7 @@ static int add_balloon(struct vm *vm, struct err *e)
 static int plug(struct vm *vm, struct err *e)
 {
 	static int (*const adders[])(struct vm *vm, struct err *e) = {
-		add_disks, add_nets, add_consoles, add_shares, add_vsock, add_rng, add_balloon,
+		add_disks, add_nets, add_consoles, add_shares, add_vsock, add_balloon,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(adders); i++) {
@@ -117,6 +138,67 @@ static int plug(struct vm *vm, struct err *e)
 			return r;
 	}
 	return 0;
+}
+
+/* --- rights --- */
+
+static bool has_sockets(const struct vm_config *c)
+{
+	for (unsigned i = 0; i < c->nserial; i++)
+		if (!strncmp(c->serial[i].where, "unix:", 5))
+			return true;
+	for (unsigned i = 0; i < c->nconsole; i++)
+		if (!strncmp(c->console[i].where, "unix:", 5))
+			return true;
+	return false;
+}
+
+/* Which parts the machine has that need calls of their own. */
+static u32 needs(const struct vm_config *c)
+{
+	u32 n = 0;
+	struct stat st;
+
+	for (unsigned i = 0; i < c->nnet; i++) {
+		if (!strncmp(c->net[i].spec, "user", 4))
+			n |= SANDBOX_NEED_INET;
+		else if (!strncmp(c->net[i].spec, "switch", 6))
+			n |= SANDBOX_NEED_UNIX;
+		else if (strcmp(c->net[i].spec, "none"))
+			n |= SANDBOX_NEED_TAP;
+	}
+	if (c->vsock)
+		n |= SANDBOX_NEED_UNIX;
+	if (c->ndisk)
+		n |= SANDBOX_NEED_URING;
+	for (unsigned i = 0; i < c->ndisk; i++)
+		if (!stat(c->disk[i].path, &st) && S_ISBLK(st.st_mode))
+			n |= SANDBOX_NEED_BLOCKDEV;
+	return n;
+}
+
+static int prepare_rights(struct vm *vm, bool sockets, struct err *e)
+{
+	int r = 0;
+
+	if (sockets || has_sockets(&vm->cfg))
+		r = janitor_new(&vm->janitor, e);
+	if (!r && vm->cfg.sandbox)
+		r = sandbox_new(&vm->sandbox, needs(&vm->cfg), e);
+	return r;
+}
+
+int vm_seal(struct vm *vm, struct err *e)
+{
+	const struct privileges p = { .user = vm->cfg.user };
+
+	janitor_seal(vm->janitor);
+	return vm->sandbox ? privileges_drop(&p, e) : 0;
+}
+
+void vm_enter(struct vm *vm)
+{
+	sandbox_enter(vm->sandbox, SANDBOX_IO);
 }
 
 /* --- the whole --- */
@@ -137,9 +219,12 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 	for (unsigned i = 0; i < VM_CONSOLES; i++)
 		vm->console[i] = SERIAL_NONE;
 	vm->filter = p->filter;
+	vm->exit_status = -1;
 	r = vm_config_copy(&vm->cfg, p->cfg, e);
 	if (!r && p->name && !(vm->name = strdup(p->name)))
 		r = err_set(e, ENOMEM, "out of memory");
+	if (!r)
+		r = prepare_rights(vm, p->sockets, e);
 	if (!r)
 		r = fill(vm, e);
 	if (!r)
@@ -158,9 +243,13 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 	return 0;
 }
 
-int vm_seal(struct vm *vm, struct err *e)
+void vm_quit(struct vm *vm, int exit_status, const char *why)
 {
-	return 0;
+	int none = -1;
+
+	if (atomic_compare_exchange_strong(&vm->exit_status, &none, exit_status))
+		atomic_store(&vm->ended, why);
+	machine_quit(vm->m);
 }
 
 void vm_free(struct vm *vm)
@@ -175,6 +264,8 @@ void vm_free(struct vm *vm)
 	blob_close(&vm->lc.boot.kernel);
 	blob_close(&vm->lc.boot.initrd);
 	blob_close(&vm->lc.boot.firmware);
+	janitor_free(vm->janitor);
+	sandbox_free(vm->sandbox);
 	vm_config_free(&vm->cfg);
 	free(vm->name);
 	free(vm);

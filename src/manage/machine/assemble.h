@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* assemble.h - from a configuration to a machine that can be started.
  *
- * The order is that of the privileges: vm_new() opens all that the configuration names (disks, nets,
- * folders, sockets, kernels) and builds the machine on it; vm_seal() gives up rights and enters the
- * sandbox; then machine_start(). After vm_seal() the process opens nothing any more: what it needs
- * later comes as descriptors over the control socket. */
+ * The order is that of the privileges:
+ *
+ *	vm_new()	opens all that the configuration names (disks, nets, folders, sockets, kernels)
+ *			and builds the machine on it
+ *	vm_seal()	gives up rights: what the process opens from here on, it opens as nobody
+ *	machine_start_paused() and whatever else starts threads
+ *	vm_enter()	the sandbox, for this thread, which then runs the loop; nothing is opened after
+ *	machine_resume(), machine_run()
+ *
+ * What is needed later comes as descriptors over the control socket. */
 #ifndef PENTA_MANAGE_MACHINE_ASSEMBLE_H
 #define PENTA_MANAGE_MACHINE_ASSEMBLE_H
 
 #include "manage/machine/config.h"
 #include "manage/machine/serial.h"
 #include "platform/lite/lite.h"
+#include <time.h>
 
 struct balloon;
+struct janitor;
 struct sandbox;
 struct vm_console;
 
@@ -22,7 +30,11 @@ struct vm {
 	struct lite *lite;
 	struct machine *m;		/* lite's */
 	struct sandbox *sandbox;	/* NULL: off */
+	struct janitor *janitor;	/* removes sockets at the end; NULL: there are none */
 	struct balloon *balloon;	/* the machine's; NULL: none */
+	struct timespec started;	/* CLOCK_MONOTONIC */
+	_Atomic int exit_status;	/* of who ended the machine by vm_quit(); -1: the guest ends it */
+	const char *_Atomic ended;	/* ... and how: "quit"; constant */
 
 	/* assemble.c's */
 	struct lite_config lc;
@@ -35,11 +47,15 @@ struct vm_params {
 	const char *name;		/* NULL: none. With a name the working directory is the
 					 * machine's folder, which relative paths start from */
 	const struct serial_filter *filter;	/* of a terminal's input; borrowed; may be NULL */
+	bool sockets;			/* the caller will make some: there is to be a janitor */
 	bool restore;			/* load no kernel: RAM and CPUs will come from a stream */
 };
 
 int vm_new(struct vm **out, const struct vm_params *p, struct err *e);
 int vm_seal(struct vm *vm, struct err *e);
+void vm_enter(struct vm *vm);
+/* End the machine: its loop returns. The first that asks has its way. @why: constant. Any thread. */
+void vm_quit(struct vm *vm, int exit_status, const char *why);
 void vm_free(struct vm *vm);		/* stops the machine; accepts NULL */
 
 #endif

@@ -47,7 +47,8 @@ struct vm_config {
 	struct vm_file pcap[VM_NETS];	/* the nth is for the nth net */
 	struct vm_share share[VM_SHARES];
 	unsigned vsock;			/* the guest's CID; 0: none; VM_CID_AUTO */
-	bool balloon, rng, sandbox, autostart;
+	bool balloon, sandbox, autostart;
+	char *user;			/* whom a machine that root starts becomes; base/privilege.h */
 	unsigned on_crash;		/* enum on_crash */
 	unsigned stop_timeout;		/* seconds that `stop` waits for the guest */
 };

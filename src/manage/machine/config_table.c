@@ -192,8 +192,6 @@ const struct config_field vm_config_fields[] = {
 	  .values = "auto off", .help =
 		"sockets between host and guest, without a network:\n"
 		"the guest's number from 3 on, auto, or off (default)" },
-	{ .name = "rng", .type = FIELD_BOOL, AT(vm_config, rng), .arg = "on|off",
-	  .values = "on off", .help = "a source of random numbers (default off)" },
 	{ .name = "balloon", .type = FIELD_BOOL, AT(vm_config, balloon), .arg = "on|off",
 	  .values = "on off", .help =
 		"memory that the guest does not use returns to the\n"
@@ -205,6 +203,10 @@ const struct config_field vm_config_fields[] = {
 	  .arg = "on|off", .values = "on off", .help =
 		"give up all rights and system calls that the machine\n"
 		"does not need (default on)" },
+	{ .name = "user", .type = FIELD_STRING, AT(vm_config, user), .arg = "NAME|UID[:GID]",
+	  .help =
+		"whom the machine's process becomes when root starts it\n"
+		"(default: a user id that nobody else has)" },
 	{ .name = "autostart", .type = FIELD_BOOL, AT(vm_config, autostart), .arg = "on|off",
 	  .values = "on off", .help = "start it with the host: see `penta autostart`",
 	  .live = true },

@@ -6,6 +6,7 @@
  * the guest sends while nobody is there is dropped, as on an open cable. */
 #include "manage/machine/serial.h"
 #include "base/cleanup.h"
+#include "base/janitor.h"
 #include "base/loop.h"
 #include "base/trace.h"		// log_msg
 #include <errno.h>
@@ -163,7 +164,8 @@ static int open_unix(struct serial *s, const char *path, const char *what, struc
 		       err_set(e, EADDRINUSE, "%s unix:%s: the path is there already; remove it "
 			       "if nothing listens on it, or name another", what, path) :
 		       err_errno(e, "%s unix:%s", what, path);
-	s->unlink = strdup(path);
+	if (janitor_remove(s->janitor, path, e))
+		return err_context(e, "%s unix", what);
 	if (listen(s->fd[LISTENER], 1) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fd))
 		return err_errno(e, "%s unix:%s", what, path);
@@ -194,8 +196,5 @@ void serial_close(struct serial *s)
 	for (int i = 0; i < SERIAL_FDS; i++)
 		cleanup_closep(&s->fd[i]);
 	cleanup_closep(&s->client);
-	if (s->unlink)
-		unlink(s->unlink);
-	free(s->unlink);
 	*s = SERIAL_NONE;
 }

@@ -9,9 +9,10 @@
 
 #define SERIAL_FDS 3
 
+struct janitor;
 struct serial {
 	int fd[SERIAL_FDS];	/* ours to close */
-	char *unlink;		/* a socket's path */
+	struct janitor *janitor;	/* told of a socket's path; borrowed, may be NULL */
 	struct loop *loop;
 	int client;		/* unix: who is connected, or -1 */
 };

@@ -4,6 +4,8 @@
  * Each lite_add_xxx() makes the device, hands it to the machine under its name ("disk0"), and puts
  * it on the bus: the transport is a device of its own, "disk0.pci". */
 #include "platform/lite/lite.h"
+#include "virtio/balloon.h"
+#include "virtio/blk.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -26,6 +28,23 @@ static int plug(struct lite *l, const char *name, unsigned slot, const struct de
 		return r;
 	snprintf(path, sizeof(path), "%s.pci", name);
 	return machine_add_device(m, &virtio_pci_class, p, path, e);
+}
+
+#define DISK_QUEUES 8		/* most for a disk that names no number */
+
+int lite_add_disk(struct lite *l, const struct lite_disk *c, struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct vblk *d;
+	int r;
+
+	machine_lock(m);
+	r = vblk_new(&d, m, c->block, c->serial,
+		     c->queues ? c->queues : MIN(m->ncpus, DISK_QUEUES), e);
+	if (!r)
+		r = plug(l, c->name, c->slot, &vblk_class, d, vblk_virtio(d), e);
+	machine_unlock(m);
+	return r;
 }
 
 int lite_add_rng(struct lite *l, const char *name, unsigned slot, struct err *e)
@@ -63,6 +82,23 @@ int lite_add_vsock(struct lite *l, const struct lite_vsock *c, struct vsock **ou
 		if (!r)
 			r = machine_add_device(m, &vsock_unix_class, u, path, e);
 	}
+	if (!r && out)
+		*out = d;
+	machine_unlock(m);
+	return r;
+}
+
+int lite_add_balloon(struct lite *l, const char *name, unsigned slot, struct balloon **out,
+		     struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct balloon *d;
+	int r;
+
+	machine_lock(m);
+	r = balloon_new(&d, m, e);
+	if (!r)
+		r = plug(l, name, slot, &balloon_class, d, balloon_virtio(d), e);
 	if (!r && out)
 		*out = d;
 	machine_unlock(m);
