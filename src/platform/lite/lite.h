@@ -47,6 +47,8 @@ int lite_add_net(struct lite *l, const struct lite_net *n, struct err *e);
 struct lite_console { const char *name; unsigned nports, slot;
 		      struct { const char *name; struct chardev *be; } port[8]; };
 int lite_add_console(struct lite *l, const struct lite_console *c, struct err *e);
+/* The terminal at this console port has that size (the machine's lock is held). */
+void lite_resize_console(struct lite *l, const char *name, unsigned port, u16 cols, u16 rows);
 int lite_add_rng(struct lite *l, const char *name, unsigned slot, struct err *e);
 struct balloon;
 int lite_add_balloon(struct lite *l, const char *name, unsigned slot, struct balloon **out,

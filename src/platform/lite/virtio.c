@@ -6,11 +6,13 @@
 #include "platform/lite/lite.h"
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
+#include "virtio/console.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
 #include "base/cleanup.h"
 #include <stdio.h>
+#include <string.h>
 
 /* The device @dev of class @cls, made just now: to the machine, and to slot @slot or the next. The
  * machine owns it from here on, also after an error. Lock held. */
@@ -103,4 +105,59 @@ int lite_add_balloon(struct lite *l, const char *name, unsigned slot, struct bal
 		*out = d;
 	machine_unlock(m);
 	return r;
+}
+
+static void backend_free(void *dev)
+{
+	chardev_free(dev);
+}
+
+/* Freed after the port that uses it, as any device made before another is. */
+static const struct device_class backend_class = { .name = "chardev", .free = backend_free };
+
+int lite_add_console(struct lite *l, const struct lite_console *c, struct err *e)
+{
+	struct vconsole_port port[ARRAY_SIZE(c->port)];
+	struct machine *m = lite_machine(l);
+	struct vconsole *d;
+	char path[64];
+	int r = 0;
+
+	BUG_ON(c->nports > ARRAY_SIZE(c->port));
+	machine_lock(m);
+	for (unsigned i = 0; i < c->nports; i++) {
+		int rc = 0;
+
+		port[i].name = c->port[i].name;
+		port[i].be = c->port[i].be;
+		snprintf(path, sizeof(path), "%s.port%u", c->name, i);
+		if (port[i].be)		/* each is the machine's, whatever becomes of the others */
+			rc = machine_add_device(m, &backend_class, port[i].be, path, r ? NULL : e);
+		r = r ? r : rc;
+	}
+	if (!r)
+		r = vconsole_new(&d, m, c->nports, port, e);
+	if (!r)
+		r = plug(l, c->name, c->slot, &vconsole_class, d, vconsole_virtio(d), e);
+	machine_unlock(m);
+	return r;
+}
+
+struct resize { const char *name; unsigned port; u16 cols, rows; };
+
+static int resize_one(void *ctx, const char *path, const struct device_class *cls, void *dev)
+{
+	const struct resize *z = ctx;
+
+	if (cls != &vconsole_class || strcmp(path, z->name))
+		return 0;
+	vconsole_resize(dev, z->port, z->cols, z->rows);
+	return 1;
+}
+
+void lite_resize_console(struct lite *l, const char *name, unsigned port, u16 cols, u16 rows)
+{
+	struct resize z = { .name = name, .port = port, .cols = cols, .rows = rows };
+
+	machine_each_device(lite_machine(l), resize_one, &z);
 }
