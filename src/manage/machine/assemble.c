@@ -96,6 +96,8 @@ static int add_disks(struct vm *vm, struct err *e)
 		snprintf(name, sizeof(name), "disk%u", i);
 		d.name = name;
 		r = lite_add_disk(vm->lite, &d, e);
+		if (!r && i == 0)
+			r = lite_boot_from(vm->lite, d.block, c->path, e);
 	}
 	return r;
 }

@@ -491,9 +491,9 @@ int vm_config_check(const struct vm_config *c, struct err *e)
 {
 	if (c->kernel && c->firmware)
 		return err_set(e, EINVAL, "--kernel and --firmware exclude each other");
-	if (!c->kernel && !c->firmware)
-		return err_set(e, EINVAL, "nothing to boot; give --kernel FILE (`penta run --help` "
-			       "has examples)");
+	if (!c->kernel && !c->firmware && !c->ndisk)
+		return err_set(e, EINVAL, "nothing to boot; give --kernel FILE, or a --disk with a "
+			       "kernel on it (`penta run --help` has examples)");
 	if (c->firmware && (c->initrd || c->append || c->boot))
 		return err_set(e, EINVAL, "--initrd, --append and --boot go with --kernel, not "
 			       "with --firmware");

@@ -23,6 +23,7 @@
  * APIC in ACPI tables only, powers off through ACPI, and resets through CF9. */
 #include "platform/lite/lite.h"
 #include "base/trace.h"		// log_msg
+#include "block/block.h"
 #include "dev/acpi_pm.h"
 #include "dev/debug_port.h"
 #include "dev/fw_cfg.h"
@@ -34,6 +35,7 @@
 #include "dev/pci_host.h"
 #include "dev/reset.h"
 #include "dev/test_device.h"
+#include "platform/boot/disk.h"
 #include "platform/lite/acpi.h"
 #include "state/state.h"
 #include <errno.h>
@@ -62,6 +64,9 @@ struct lite {
 	struct acpi_pm *pm;
 	struct apic_bus *apics;
 	struct err reset_err;	/* why the kernel could not be loaded again */
+	struct block *disk;	/* where the kernel is, when it is not a file of its own; borrowed */
+	char *disk_name;
+	char what[160];		/* lite_boot_what(), for a disk */
 };
 
 /* --- 1. The chips ------------------------------------------------------------------------- */
@@ -243,6 +248,62 @@ static int put_acpi(struct lite *l, u64 *rsdp, struct err *e)
 
 /* --- 3. What runs: the kernel, by platform/boot/ ------------------------------------------ */
 
+/* Disks read whole sectors only. */
+static int read_disk(void *ctx, u64 off, void *buf, size_t len, struct err *e)
+{
+	struct lite *l = ctx;
+	u32 sector = MAX(l->disk->info.logical, (u32)BLOCK_SECTOR);
+	u64 from = off - off % sector, to = (off + len + sector - 1) / sector * sector;
+	u8 *bounce = NULL, *p = buf;
+	int r;
+
+	if (from != off || to != off + len || (uintptr_t)buf % sector) {
+		bounce = aligned_alloc(PAGE_SIZE, (to - from + PAGE_SIZE - 1) & PAGE_MASK);
+		if (!bounce)
+			return err_set(e, ENOMEM, "out of memory");
+		p = bounce;
+	}
+	r = block_rw(l->disk, BLOCK_READ, from, p, to - from);
+	if (r)
+		err_set(e, -r, "read %s: %s", l->disk_name, strerror(-r));
+	else if (bounce)
+		memcpy(buf, bounce + (off - from), len);
+	free(bounce);
+	return r;
+}
+
+/* What firmware would do: look for the kernel on the disk, each time. Its copy here is gone again when
+ * it is in guest memory. The machine lock is held: the disk is a running machine's. */
+static int load_from_disk(struct lite *l, struct boot_request *rq, struct err *e)
+{
+	const struct gpt_disk d = { read_disk, l, l->disk->info.size };
+	struct boot_files f;
+	char *cmdline = NULL;
+	int r = boot_disk_find(&d, l->disk_name, &f, e);
+
+	if (r)
+		return r;
+	/* What the user adds comes last, and wins. */
+	if (asprintf(&cmdline, "%s%s%s", f.cmdline, rq->cmdline[0] ? " " : "", rq->cmdline) < 0) {
+		cmdline = NULL;
+		r = err_set(e, ENOMEM, "out of memory");
+	}
+	rq->kernel = f.kernel;
+	if (!blob_is(&rq->initrd))
+		rq->initrd = f.initrd;
+	rq->cmdline = cmdline;
+	if (!r)
+		r = boot_load(rq, l->m->ram, &l->entry, e);
+	if (!r) {
+		snprintf(l->what, sizeof(l->what), "%s, from %s of %.60s", l->entry.what, f.what,
+			 l->disk_name);
+		l->entry.what = l->what;
+	}
+	free(cmdline);
+	boot_files_free(&f);
+	return r;
+}
+
 static int load(struct lite *l, bool fresh, struct err *e)
 {
 	struct boot_request rq = l->cfg.boot;
@@ -252,7 +313,9 @@ static int load(struct lite *l, bool fresh, struct err *e)
 	/* A ROM brings its own tables, or none. */
 	if (!blob_is(&rq.firmware))
 		r = put_acpi(l, &rq.rsdp, e);
-	if (!r)
+	if (!r && l->disk && !blob_is(&rq.kernel) && !blob_is(&rq.firmware))
+		r = load_from_disk(l, &rq, e);
+	else if (!r)
 		r = boot_load(&rq, l->m->ram, &l->entry, e);
 	l->loaded = r == 0;
 	return r;
@@ -334,7 +397,20 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 
 int lite_load(struct lite *l, struct err *e)
 {
-	return load(l, true, e);
+	int r;
+
+	machine_lock(l->m);
+	r = load(l, true, e);
+	machine_unlock(l->m);
+	return r;
+}
+
+int lite_boot_from(struct lite *l, struct block *b, const char *name, struct err *e)
+{
+	l->disk = b;
+	free(l->disk_name);
+	l->disk_name = strdup(name);
+	return l->disk_name ? 0 : err_set(e, ENOMEM, "out of memory");
 }
 
 int lite_restore(struct lite *l, struct state_stream *s, bool lazy, struct err *e)
@@ -350,6 +426,7 @@ void lite_free(struct lite *l)
 	if (!l)
 		return;
 	machine_free(l->m);
+	free(l->disk_name);
 	free(l);
 }
 

@@ -31,6 +31,10 @@ struct lite;
  * Nothing runs yet: machine_start() does that. */
 int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e);
 int lite_load(struct lite *l, struct err *e);
+/* Without a kernel or firmware in the configuration: boot what is on this disk (platform/boot/disk.h), at
+ * each reset anew. @b, whose loop is the machine's, is borrowed and lives as long as the machine; @name,
+ * for messages, is copied. Before lite_load(). */
+int lite_boot_from(struct lite *l, struct block *b, const char *name, struct err *e);
 /* In place of lite_load(): the state of a machine that was built alike (state/state.h). Then
  * machine_start_restored(). A later reset boots what cfg->boot says. */
 struct state_stream;
