@@ -15,10 +15,12 @@
 /* What a receiver can leave to be done later: an unfinished checksum, a segment larger than the MTU. */
 enum net_cap {
 	NET_CAP_CSUM = 1, NET_CAP_TSO4 = 2, NET_CAP_TSO6 = 4, NET_CAP_ECN = 8, NET_CAP_UFO = 16,
+	NET_CAP_USO = 32,
 };
 /* As struct virtio_net_hdr (Virtio 1.2, 5.1.6), in host order. */
 enum { NET_NEEDS_CSUM = 1, NET_DATA_VALID = 2 };
-enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_UDP = 3, NET_GSO_TCPV6 = 4, NET_GSO_ECN = 0x80 };
+enum { NET_GSO_NONE = 0, NET_GSO_TCPV4 = 1, NET_GSO_UDP = 3, NET_GSO_TCPV6 = 4,
+       NET_GSO_UDP_L4 = 5, NET_GSO_ECN = 0x80 };
 struct net_offload {
 	u8 flags, gso_type;
 	u16 hdr_len, gso_size, csum_start, csum_offset;
@@ -53,6 +55,7 @@ struct net_ops {
 	void (*free)(struct net *n);
 };
 struct pcap;
+struct net_way;
 struct net {				/* first member of a back end's own struct */
 	const struct net_ops *ops;
 	u32 caps;			/* enum net_cap that send() takes as they are */
@@ -61,6 +64,7 @@ struct net {				/* first member of a back end's own struct */
 	const struct net_front *front;
 	void *dev;
 	struct pcap *pcap;		/* writes down what passes; NULL: nothing */
+	struct net_way *rx, *tx;	/* net.c's own: a frame that is being cut, each way */
 };
 
 /* What a user asked for, in one string: "user,forward=2222:22", "tap,ifname=tap0", "bridge=br0",
