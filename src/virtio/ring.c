@@ -251,6 +251,22 @@ void ring_push(struct ring_chain *c, u32 written)
 	chain_give(c);
 }
 
+void ring_push_all(struct ring_chain **c, const u32 *written, unsigned n)
+{
+	struct ring *r;
+
+	if (!n)
+		return;
+	r = c[0]->ring;
+	r->hold = true;
+	for (unsigned i = 0; i < n; i++)
+		ring_push(c[i], written[i]);
+	r->hold = false;
+	if (r->held && usable(r))
+		layout(r)->publish(r);
+	r->held = false;
+}
+
 void ring_unpop(struct ring_chain *c)
 {
 	if (come_back(c))

@@ -44,6 +44,9 @@ struct ring {
 	bool halted;			/* no bus mastering, or the device is not running: as if empty */
 	u16 seen_avail;			/* split: avail.idx when last read */
 	u8 *desc, *driver, *device;	/* the areas in host memory while enabled; NULL: not in RAM */
+	bool hold, held;		/* ring_push_all(): pushed, but not yet to be seen */
+	u16 held_flags;			/* packed: what publishes the first of them */
+	u32 held_off;
 	struct ring_chain *pool;	/* chains to be used again */
 	unsigned npool;
 };
@@ -84,6 +87,8 @@ int ring_pop(struct ring *r, struct ring_chain **out);
 /* Done with it: @written bytes of its writable part are filled. Frees @c. The caller has told
  * chain_wrote() or used chain_write(). Interrupt the driver by virtio_notify() after a batch. */
 void ring_push(struct ring_chain *c, u32 written);
+/* The same for @n of one ring that the driver must see at once: the pieces of one packet (5.1.6.4). */
+void ring_push_all(struct ring_chain **c, const u32 *written, unsigned n);
 /* The last one popped was not needed now: it is as if it had not been popped. Frees @c. */
 void ring_unpop(struct ring_chain *c);
 /* Would ring_pop() find something? If not, the driver will kick, as after ring_pop(). */

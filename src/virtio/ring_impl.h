@@ -20,6 +20,7 @@ struct ring_layout {
 	int (*pop)(struct ring *r, struct ring_chain **c);	/* fills *c in; it may move */
 	void (*unpop)(struct ring *r, const struct ring_chain *c);
 	void (*push)(struct ring *r, const struct ring_chain *c, u32 written);
+	void (*publish)(struct ring *r);	/* what was pushed while r->hold */
 	void (*listen)(struct ring *r, bool on);
 	bool (*wants_notify)(struct ring *r);	/* after r->pushed slots */
 	const char *(*check)(const struct ring *r);	/* of loaded indices; NULL: fine */

@@ -154,9 +154,22 @@ static void packed_push(struct ring *r, const struct ring_chain *c, u32 written)
 		flags |= DESC_WRITE;
 	ring_store32(r->desc + off + DESC_SIZE, written);
 	ring_store16(r->desc + off + DESC_ID, c->id);
-	ring_store16(r->desc + off + DESC_FLAGS, flags);	/* last: with it the slot is the driver's */
+	if (r->hold && !r->held) {		/* the driver sees nothing behind the first */
+		r->held = true;
+		r->held_off = off;
+		r->held_flags = flags;
+	} else {
+		ring_store16(r->desc + off + DESC_FLAGS, flags);	/* last: now the slot is its */
+	}
 	ram_wrote(r->ram, r->desc_gpa + off + DESC_SIZE, DESC_LEN - DESC_SIZE);
 	advance(r, &r->next_used, &r->used_wrap, c->ndesc);
+}
+
+static void packed_publish(struct ring *r)
+{
+	r->held = false;
+	ring_store16(r->desc + r->held_off + DESC_FLAGS, r->held_flags);
+	ram_wrote(r->ram, r->desc_gpa + r->held_off + DESC_FLAGS, 2);
 }
 
 static void packed_listen(struct ring *r, bool on)
@@ -190,6 +203,7 @@ static const char *packed_check(const struct ring *r)
 
 const struct ring_layout ring_packed = {
 	.map = packed_map, .more = packed_more, .pop = packed_pop, .unpop = packed_unpop,
-	.push = packed_push, .listen = packed_listen, .wants_notify = packed_wants_notify,
+	.push = packed_push, .publish = packed_publish, .listen = packed_listen,
+	.wants_notify = packed_wants_notify,
 	.check = packed_check,
 };

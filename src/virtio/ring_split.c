@@ -135,6 +135,13 @@ static void split_unpop(struct ring *r, const struct ring_chain *c)
 	r->next_avail--;
 }
 
+static void split_publish(struct ring *r)
+{
+	r->held = false;
+	ring_store16(r->device + USED_IDX, r->next_used);
+	wrote_device(r, USED_IDX, 2);
+}
+
 static void split_push(struct ring *r, const struct ring_chain *c, u32 written)
 {
 	u32 off = USED_RING + USED_ENTRY * (r->next_used & (r->size - 1u));
@@ -142,8 +149,10 @@ static void split_push(struct ring *r, const struct ring_chain *c, u32 written)
 	ring_store32(r->device + off, c->id);
 	ring_store32(r->device + off + 4, written);
 	wrote_device(r, off, USED_ENTRY);
-	ring_store16(r->device + USED_IDX, ++r->next_used);
-	wrote_device(r, USED_IDX, 2);
+	r->next_used++;
+	r->held = true;
+	if (!r->hold)
+		split_publish(r);
 }
 
 static void split_listen(struct ring *r, bool on)
@@ -176,6 +185,7 @@ static const char *split_check(const struct ring *r)
 
 const struct ring_layout ring_split = {
 	.map = split_map, .more = split_more, .pop = split_pop, .unpop = split_unpop,
-	.push = split_push, .listen = split_listen, .wants_notify = split_wants_notify,
+	.push = split_push, .publish = split_publish, .listen = split_listen,
+	.wants_notify = split_wants_notify,
 	.check = split_check,
 };
