@@ -7,6 +7,7 @@
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
+#include "virtio/net.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -160,4 +161,32 @@ void lite_resize_console(struct lite *l, const char *name, unsigned port, u16 co
 	struct resize z = { .name = name, .port = port, .cols = cols, .rows = rows };
 
 	machine_each_device(lite_machine(l), resize_one, &z);
+}
+
+static void net_back_end_free(void *dev)
+{
+	net_free(dev);
+}
+
+static const struct device_class net_back_end_class = { .name = "net", .free = net_back_end_free };
+
+int lite_add_net(struct lite *l, const struct lite_net *c, struct err *e)
+{
+	struct machine *m = lite_machine(l);
+	struct vnet_config vc = { .net = c->net, .queues = c->queues, .mtu = c->mtu };
+	struct vnet *d;
+	char path[64];
+	int r = 0;
+
+	memcpy(vc.mac, c->mac, 6);
+	snprintf(path, sizeof(path), "%s.backend", c->name);
+	machine_lock(m);
+	if (c->net)
+		r = machine_add_device(m, &net_back_end_class, c->net, path, e);
+	if (!r)
+		r = vnet_new(&d, m, &vc, e);
+	if (!r)
+		r = plug(l, c->name, c->slot, &vnet_class, d, vnet_virtio(d), e);
+	machine_unlock(m);
+	return r;
 }
