@@ -6,7 +6,10 @@
 #include "base/privilege.h"
 #include "base/sandbox.h"
 #include "block/block.h"
+#include "net/net.h"
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <stdatomic.h>
 #include <sys/random.h>
@@ -102,9 +105,63 @@ static int add_disks(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* Where this user's switches meet, as the XDG base directory specification has it. */
+static void runtime_dir(char *buf, size_t len)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+
+	if (dir && dir[0] == '/')
+		snprintf(buf, len, "%s/penta", dir);
+	else if (geteuid() == 0)
+		snprintf(buf, len, "/run/penta");
+	else
+		snprintf(buf, len, "/tmp/penta-%u", (unsigned)geteuid());
+}
+
+static int add_net(struct vm *vm, unsigned i, struct err *e)
+{
+	const struct vm_net *n = &vm->cfg.net[i];
+	struct lite_net ln = { 0 };
+	char name[16], dir[PATH_MAX], more[64] = "";
+	struct net_env env = {
+		.loop = lite_machine(vm->lite)->loop, .clock = lite_machine(vm->lite)->clock,
+		.runtime_dir = dir, .machine = vm->name,
+		.pcap = i < vm->cfg.npcap ? vm->cfg.pcap[i].path : NULL,
+	};
+	cleanup_free char *spec = NULL;
+	struct net_card card;
+	size_t at = 0;
+	int r;
+
+	runtime_dir(dir, sizeof(dir));
+	if (n->mac)
+		at += (size_t)snprintf(more + at, sizeof(more) - at, ",mac=%s", n->mac);
+	if (n->queues)
+		at += (size_t)snprintf(more + at, sizeof(more) - at, ",queues=%u", n->queues);
+	if (n->mtu)
+		snprintf(more + at, sizeof(more) - at, ",mtu=%u", n->mtu);
+	if (asprintf(&spec, "%s%s", n->spec, more) < 0)
+		return err_set(e, ENOMEM, "out of memory");
+	snprintf(name, sizeof(name), "net%u", i);
+	r = net_open(&ln.net, &card, spec, &env, e);
+	if (r)
+		return err_context(e, "--net");
+	if (!ln.net)
+		return 0;
+	ln.name = name;
+	memcpy(ln.mac, card.mac, 6);
+	ln.queues = card.queues;
+	ln.mtu = card.mtu;
+	return lite_add_net(vm->lite, &ln, e);
+}
+
 static int add_nets(struct vm *vm, struct err *e)
 {
-	return vm->cfg.nnet ? not_yet("--net", e) : 0;
+	int r = 0;
+
+	for (unsigned i = 0; i < vm->cfg.nnet && !r; i++)
+		r = add_net(vm, i, e);
+	return r;
 }
 
 static int add_consoles(struct vm *vm, struct err *e)
