@@ -34,6 +34,7 @@ struct net_frame {
 };
 
 struct clock;
+struct janitor;
 struct net;
 struct net_front {
 	/* False: no room now; the back end keeps the frame, and tries again after room_now(). */
@@ -74,6 +75,7 @@ struct net_env {
 	struct clock *clock;		/* the machine's (vm/clock.h): timers of user.c stand while it stands */
 	const char *runtime_dir;	/* where this user's switches meet; made if missing. NULL: no switch */
 	const char *machine;		/* name for messages, and the DHCP host name unless told; may be NULL */
+	struct janitor *janitor;	/* removes sockets when the process has gone (base/janitor.h) */
 	const char *pcap;		/* capture file, as by ",pcap="; NULL: none. The spec's own goes first */
 };
 struct net_card {			/* what the spec says about the front end */

@@ -397,7 +397,8 @@ static int open_spec(struct net **out, const struct net_spec *s, const struct ne
 	switch (s->kind) {
 	case NET_NONE: return 0;
 	case NET_USER: r = user_open(&n, s, env, e); break;
-	case NET_TAP: case NET_SWITCH: return err_set(e, ENOTSUP, "this network is not there yet");
+	case NET_TAP: r = tap_open(&n, s, env, e); break;
+	case NET_SWITCH: r = switch_open(&n, s, env, e); break;
 	}
 	if (!r && file)
 		r = pcap_open(&n->pcap, file, e);
