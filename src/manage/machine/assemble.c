@@ -126,6 +126,7 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	struct net_env env = {
 		.loop = lite_machine(vm->lite)->loop, .clock = lite_machine(vm->lite)->clock,
 		.runtime_dir = dir, .machine = vm->name,
+		.janitor = vm->janitor,
 		.pcap = i < vm->cfg.npcap ? vm->cfg.pcap[i].path : NULL,
 	};
 	cleanup_free char *spec = NULL;
