@@ -93,7 +93,17 @@ const struct sandbox_rule sandbox_rules[] = {
 	/* --- sockets --- */
 	CALL(sendto, SV | SI | SC, "a serial port that is a socket"),
 	CALL(recvfrom, SV | SI | SC, "sockets; V: serial input that is one"),
-	CALL(accept4, SI | SC, "a client of a serial port, the control socket, gdb"),
+	CALL(accept4, SI | SC, "a client of a serial port, the control socket, gdb; a switch's member"),
+	CALL_IF(accept, SI, INET, "libslirp: a client of a forwarded port"),
+	CALL_ARG(socket, SI, INET, "libslirp: the guest's connections", IS(0, AF_INET)),
+	CALL_ARG(socket, SI, INET, "libslirp: the guest's connections", IS(0, AF_INET6)),
+	CALL_IF(connect, SI, INET, "libslirp: the guest's connections"),
+	CALL_IF(setsockopt, SI, INET, "libslirp: no delay, urgent data inline, time to live"),
+	CALL_IF(shutdown, SI, INET, "libslirp: one end has sent all"),
+	CALL_IF(getpeername, SI, INET, "libslirp: is it connected?"),
+	CALL_IF(recvmsg, SI, INET, "libslirp: errors of datagrams (IP_RECVERR)"),
+	CALL_IF(getsockopt, SI, INET | UNIX, "libslirp: has it connected? switch: whose is it?"),
+	CALL_IF(sendmsg, SI, UNIX, "switch: a frame"),
 };
 
 const unsigned sandbox_nrules = ARRAY_SIZE(sandbox_rules);
