@@ -3,8 +3,9 @@
  * After: Motorola MC146818A data sheet (1984); Dallas DS12887 for the century; IBM AT Technical
  * Reference for the bytes from 0E on.
  *
- * The time is machine time plus an offset, so it stands while the machine is paused, like every
- * other clock of the guest. Nothing ticks: registers are computed when read; a timer is armed only
+ * The time is machine time plus an offset; it stands while the machine is paused, like every other
+ * clock of the guest, but its battery does not: when the machine goes on, the offset has grown by what
+ * went by outside. Nothing ticks: registers are computed when read; a timer is armed only
  * for the next interrupt that is enabled. The flags of register C that nobody waits for are
  * found out on reading, from what has gone by since it was last looked at.
  *
@@ -75,6 +76,7 @@ struct mc146818 {
 	bool mapped;
 
 	s64 offset_ns;		/* time of day (since 1970) = machine ns + this, while it runs */
+	s64 wall_ns;		/* the clock's wall offset when it last went on */
 	s64 held_ns;		/* time of day while held (SET, or divider in reset) */
 	u8 index;
 	u8 cmos[128];		/* alarms, A, B, C and all from 0E on; time bytes while SET */
@@ -521,7 +523,7 @@ int mc146818_new(struct mc146818 **out, struct machine *m, struct irq_line irq8,
 	r->cmos[R_A] = A_DIV_32K << 4 | 6;		/* 1024 Hz, as firmware leaves it */
 	r->cmos[R_B] = B_24H;
 	r->cmos[R_D] = D_VRT;
-	r->offset_ns = clock_wall_offset(m->clock);
+	r->offset_ns = r->wall_ns = clock_wall_offset(m->clock);
 	r->seen_ns = now_ns(r);
 	fill_cmos(r);
 	mc146818_reset(r);
@@ -531,6 +533,7 @@ int mc146818_new(struct mc146818 **out, struct machine *m, struct irq_line irq8,
 
 static const struct state_field mc146818_state[] = {
 	STATE_S64(struct mc146818, offset_ns),
+	STATE_S64(struct mc146818, wall_ns),
 	STATE_S64(struct mc146818, held_ns),
 	STATE_U8(struct mc146818, index, 0, 0x7f),
 	STATE_BYTES(struct mc146818, cmos),
@@ -556,6 +559,22 @@ static int mc146818_post_load(void *dev, struct err *e)
 	return 0;
 }
 
+/* The time that went by while the machine stood, or lay in a file. (And what the host's own clock was
+ * corrected by meanwhile.) */
+static void mc146818_resumed(void *dev, bool restored)
+{
+	struct mc146818 *r = dev;
+	s64 wall = clock_wall_offset(r->m->clock), to;
+
+	account(r);
+	if (!__builtin_sub_overflow(wall, r->wall_ns, &to) &&
+	    !__builtin_add_overflow(r->offset_ns, to, &to) &&
+	    to >= -TIME_MAX_NS && to <= TIME_MAX_NS)
+		r->offset_ns = to;
+	r->wall_ns = wall;
+	arm(r);
+}
+
 const struct device_class mc146818_class = {
 	.name = "mc146818",
 	.version = 1,
@@ -563,4 +582,5 @@ const struct device_class mc146818_class = {
 	.reset = mc146818_reset,
 	.free = mc146818_free,
 	.post_load = mc146818_post_load,
+	.resumed = mc146818_resumed,
 };

@@ -15,7 +15,8 @@
 
 /* SECTION_MACHINE. A machine that is to take the state must be of the same shape. */
 struct shape {
-	u8 penta[32], name[64], engine[16], cpu_model[16];	/* zero-padded */
+	u8 penta[32], name[64], engine[16], cpu_model[16], platform[16];	/* zero-padded */
+	u32 board;
 	s64 saved_ns;		/* CLOCK_REALTIME */
 	u64 ram_size;
 	u32 ncpus;

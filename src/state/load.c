@@ -63,6 +63,8 @@ static int load_shape(struct state_stream *s, const struct section *h, struct er
 				       .has_ram = sh->has_ram };
 	memcpy(s->info.penta, sh->penta, sizeof(sh->penta) - 1);
 	memcpy(s->info.name, sh->name, sizeof(sh->name) - 1);
+	memcpy(s->info.platform, sh->platform, sizeof(sh->platform) - 1);
+	s->info.board = sh->board;
 	memcpy(s->info.engine, sh->engine, sizeof(sh->engine) - 1);
 	memcpy(s->info.cpu_model, sh->cpu_model, sizeof(sh->cpu_model) - 1);
 	return 0;
@@ -243,6 +245,9 @@ static int check_shape(const struct state_stream *s, struct machine *m, struct e
 	struct shape b;
 
 	shape_of(&b, m);
+	if (memcmp(a->platform, b.platform, sizeof(a->platform)) || a->board != b.board)
+		return err_set(e, EINVAL, "the saved machine is %s board %u, this one is %s board %u",
+			       s->info.platform, a->board, b.platform, b.board);
 	if (a->ncpus != b.ncpus)
 		return err_set(e, EINVAL, "the saved machine has %u CPUs, this one has %u", a->ncpus,
 			       b.ncpus);

@@ -47,6 +47,8 @@ const struct state_field shape_fields[] = {
 	STATE_BYTES(S, name),
 	STATE_BYTES(S, engine),
 	STATE_BYTES(S, cpu_model),
+	STATE_BYTES(S, platform),
+	STATE_U32(S, board, 0, UINT32_MAX),
 	STATE_S64(S, saved_ns),
 	STATE_F_(S, ram_size, ST_U64, 1, 8, 1 * MiB, 1024 * GiB, NULL),
 	STATE_U32(S, ncpus, 1, MACHINE_CPUS_MAX),
@@ -81,6 +83,8 @@ void shape_of(struct shape *s, struct machine *m)
 	memset(s, 0, sizeof(*s));
 	put_name(s->engine, sizeof(s->engine), m->cfg.engine ? m->cfg.engine->name : NULL);
 	put_name(s->cpu_model, sizeof(s->cpu_model), m->cfg.cpu_model ? m->cfg.cpu_model->name : NULL);
+	put_name(s->platform, sizeof(s->platform), m->platform);
+	s->board = m->board;
 	s->ram_size = ram_size(m->ram);
 	s->ncpus = m->ncpus;
 	s->a20 = m->a20;

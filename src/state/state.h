@@ -19,7 +19,8 @@ struct state_info {
 	char penta[32];			/* version that saved it */
 	s64 saved_ns;			/* CLOCK_REALTIME */
 	char name[64];			/* the machine's; "" when it had none */
-	char engine[16], cpu_model[16];
+	char platform[16], engine[16], cpu_model[16];
+	u32 board;			/* machine.board */
 	u64 ram_size;
 	u32 ncpus;
 	bool paused;			/* it had been paused by its user: start it so */

@@ -50,6 +50,11 @@ struct machine {
 	struct device_entry *devices;	/* in order of creation; machine.c */
 	struct msi_sink msi;
 
+	/* What the platform is, told by it: a saved machine's must be the same. @board grows when what every
+	 * machine of the platform has changes; older boards can still be made. */
+	const char *platform;
+	u32 board;
+
 	/* machine.c's own: who may stop and start vCPUs (taken before lock), and what was asked for. */
 	pthread_mutex_t life;
 	u32 pending;			/* lock: enum machine_want */

@@ -67,6 +67,7 @@ void qmp_free(struct qmp *q);
 
 /* commands.c: all tables, NULL-terminated. */
 extern const struct qmp_command *const qmp_commands[];
+extern const struct qmp_command qmp_state_commands[];	/* state_commands.c */
 const struct qmp_command *qmp_find(const char *name);
 
 #endif

@@ -96,6 +96,7 @@ static int add_disks(struct vm *vm, struct err *e)
 		r = block_open(&d.block, vm->m->loop, c->path, &o, e);
 		if (r)
 			break;
+		vm->disk[i] = d.block;
 		snprintf(name, sizeof(name), "disk%u", i);
 		d.name = name;
 		r = lite_add_disk(vm->lite, &d, e);

@@ -20,6 +20,7 @@
 #include <time.h>
 
 struct balloon;
+struct block;
 struct janitor;
 struct sandbox;
 struct vm_console;
@@ -29,6 +30,7 @@ struct vm {
 	struct vm_config cfg;
 	struct lite *lite;
 	struct machine *m;		/* lite's */
+	struct block *disk[VM_DISKS];	/* the machine's */
 	struct sandbox *sandbox;	/* NULL: off */
 	struct janitor *janitor;	/* removes sockets at the end; NULL: there are none */
 	struct balloon *balloon;	/* the machine's; NULL: none */

@@ -389,6 +389,8 @@ int lite_new(struct lite **out, const struct lite_config *cfg, struct err *e)
 		lite_free(l);
 		return r;
 	}
+	l->m->platform = "lite";
+	l->m->board = LITE_BOARD;
 	l->m->on_reset = on_reset;
 	l->m->on_reset_ctx = l;
 	*out = l;

@@ -12,6 +12,8 @@
 struct block;
 struct net;
 
+#define LITE_BOARD 1		/* the newest; older ones are made for machines that were saved with them */
+
 struct lite_config {
 	struct machine_config machine;
 	struct boot_request boot;	/* blobs are borrowed and must stay open */
