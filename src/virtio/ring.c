@@ -84,7 +84,7 @@ int chain_add(struct ring *r, struct ring_chain **cp, u64 gpa, u32 len, bool wri
 {
 	struct ring_chain *c = *cp;
 	unsigned n = c->nread + c->nwrite;
-	const struct ram_block *b;
+	u8 *hva;
 
 	if (!write && c->nwrite)	/* 2.7.4.2 */
 		return ring_malformed(r, "a buffer to be read follows one to be written");
@@ -97,12 +97,12 @@ int chain_add(struct ring *r, struct ring_chain **cp, u64 gpa, u32 len, bool wri
 			return -ENOMEM;
 		c = *cp;
 	}
-	b = ram_find(r->ram, gpa);
-	if (!b || len > b->len - (gpa - b->gpa))
+	hva = ram_view(r->ram, gpa, len);
+	if (!hva)
 		return ring_malformed(r, "a buffer is not in RAM");
-	if (write && b->readonly)
+	if (write && ram_find(r->ram, gpa)->readonly)
 		return ring_malformed(r, "a buffer to be written is in ROM");
-	c->seg[n] = (struct ring_seg){ .hva = b->hva + (gpa - b->gpa), .gpa = gpa, .len = len };
+	c->seg[n] = (struct ring_seg){ .hva = hva, .gpa = gpa, .len = len };
 	if (write) {
 		c->nwrite++;
 		c->write_len += len;
@@ -181,11 +181,9 @@ int ring_malformed(struct ring *r, const char *why)
 
 u8 *ring_area(const struct ring *r, u64 gpa, u64 len, bool write)
 {
-	const struct ram_block *b = ram_find(r->ram, gpa);
+	u8 *hva = ram_view(r->ram, gpa, len);	/* which brings in what a lazy restore left out */
 
-	if (!b || len > b->len - (gpa - b->gpa) || (write && b->readonly))
-		return NULL;
-	return b->hva + (gpa - b->gpa);
+	return hva && write && ram_find(r->ram, gpa)->readonly ? NULL : hva;
 }
 
 int ring_enable(struct ring *r)
