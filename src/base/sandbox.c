@@ -190,7 +190,8 @@ static int add_rule(scmp_filter_ctx f, const struct sandbox_rule *r)
 
 	if (r->own_pid)
 		arg[n++] = SCMP_CMP(0, SCMP_CMP_MASKED_EQ, 0xffffffffu, (u32)getpid());
-	return seccomp_rule_add_array(f, SCMP_ACT_ALLOW, r->nr, n, arg);
+	return seccomp_rule_add_array(f, r->error ? SCMP_ACT_ERRNO(r->error) : SCMP_ACT_ALLOW, r->nr, n,
+				      arg);
 }
 
 static bool applies(const struct sandbox_rule *r, enum sandbox_class c, u32 needs)
@@ -304,6 +305,10 @@ void sandbox_enter(struct sandbox *s, enum sandbox_class c)
 	sigemptyset(&set);
 	sigaddset(&set, SIGSYS);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	/* A pipe whose reader has gone is an error of write(), no signal that would have to be caught. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	/* A question that has no answer: tests/e2e/test_sandbox.sh sees in strace's output which thread is
 	 * of which class. */
 	prctl(PR_CAPBSET_READ, MARK + c, 0, 0, 0);
@@ -336,7 +341,7 @@ void sandbox_list(FILE *f)
 		for (unsigned i = 0; i < sandbox_nrules; i++) {
 			const struct sandbox_rule *r = &sandbox_rules[i];
 
-			if (!(r->classes & 1 << c))
+			if (!(r->classes & 1 << c) || r->error)
 				continue;
 			fprintf(f, "%s %s ", class_name[c], r->name);
 			put_needs(f, r->needs);
@@ -351,7 +356,7 @@ unsigned sandbox_count(enum sandbox_class c)
 	for (unsigned i = 0; i < sandbox_nrules; i++) {
 		bool first = true;
 
-		if (!(sandbox_rules[i].classes & 1 << c))
+		if (!(sandbox_rules[i].classes & 1 << c) || sandbox_rules[i].error)
 			continue;
 		for (unsigned k = 0; k < i; k++)
 			first &= sandbox_rules[k].nr != sandbox_rules[i].nr ||

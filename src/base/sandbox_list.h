@@ -19,6 +19,7 @@ struct sandbox_rule {
 	u8 classes;
 	u8 needs;			/* any of these (enum sandbox_need); 0: always */
 	u8 nargs;
+	u8 error;			/* not allowed: fails with this, and the process goes on */
 	bool own_pid;			/* ... and the first argument is the process's id */
 	const char *name, *who;
 	struct scmp_arg_cmp arg[2];

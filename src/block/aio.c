@@ -80,8 +80,8 @@ int aio_do(const struct aio_op *op)
 			n = preadv(op->fd, op->iov, (int)op->niov, (off_t)op->off);
 			break;
 		case AIO_WRITE:
-			n = op->dsync ? pwritev2(op->fd, op->iov, (int)op->niov, (off_t)op->off, RWF_DSYNC) :
-				pwritev(op->fd, op->iov, (int)op->niov, (off_t)op->off);
+			n = pwritev2(op->fd, op->iov, (int)op->niov, (off_t)op->off,
+				     op->dsync ? RWF_DSYNC : 0);
 			break;
 		case AIO_FDATASYNC:
 			n = fdatasync(op->fd);

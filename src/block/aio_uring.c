@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* aio_uring.c - files by io_uring(7): requests of a batch reach the kernel in one system call.
- * The ring is set up when the disk is opened; afterwards io_uring_enter() is all that is called. */
+ * The ring is set up when the disk is opened; afterwards io_uring_enter() is all that is called.
+ *
+ * Operations of a ring pass by the seccomp filter of who submits them, and there are some that open
+ * files or connect sockets. So the ring starts disabled and is restricted, for good, to what is used. */
 #include "block/aio.h"
 #include <errno.h>
 #include <liburing.h>
@@ -8,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define ENTRIES 256		/* of the submission ring; the completion ring has twice as many */
 #define INFLIGHT_MAX (2 * ENTRIES)	/* what the completion ring holds for sure */
@@ -164,19 +169,38 @@ static void uring_free(struct aio *a)
 	free(u);
 }
 
+static const int uring_ops[] = {
+	IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
+};
+
 /* Does this kernel know what is used? */
 static bool capable(struct uring *u)
 {
-	static const int ops[] = {
-		IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
-	};
 	struct io_uring_probe *p = io_uring_get_probe_ring(&u->ring);
 	bool ok = p && u->ring.features & IORING_FEAT_NODROP;
 
-	for (unsigned i = 0; ok && i < ARRAY_SIZE(ops); i++)
-		ok = io_uring_opcode_supported(p, ops[i]);
+	for (unsigned i = 0; ok && i < ARRAY_SIZE(uring_ops); i++)
+		ok = io_uring_opcode_supported(p, uring_ops[i]);
 	io_uring_free_probe(p);
 	return ok;
+}
+
+static int restrict_ring(struct uring *u)
+{
+	struct io_uring_restriction res[ARRAY_SIZE(uring_ops)] = { 0 };
+	int r;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(uring_ops); i++) {
+		res[i].opcode = IORING_RESTRICTION_SQE_OP;
+		res[i].sqe_op = (u8)uring_ops[i];
+	}
+	/* By hand: some versions of liburing lack these two. */
+	r = (int)syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, res,
+			 ARRAY_SIZE(res));
+	if (!r)
+		r = (int)syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+				 NULL, 0);
+	return r < 0 ? -errno : 0;
 }
 
 static int uring_new(struct aio **out, struct loop *l, struct sandbox *s, struct err *e)
@@ -188,7 +212,7 @@ static int uring_new(struct aio **out, struct loop *l, struct sandbox *s, struct
 	if (!u)
 		return err_set(e, ENOMEM, "io_uring: out of memory");
 	u->wait_end = &u->wait;
-	r = io_uring_queue_init(ENTRIES, &u->ring, 0);
+	r = io_uring_queue_init(ENTRIES, &u->ring, IORING_SETUP_R_DISABLED);
 	if (r < 0) {
 		free(u);
 		return err_set(e, -r, "io_uring: %s; threads work everywhere", strerror(-r));
@@ -200,6 +224,11 @@ static int uring_new(struct aio **out, struct loop *l, struct sandbox *s, struct
 	}
 	io_uring_ring_dontfork(&u->ring);
 	io_uring_register_iowq_max_workers(&u->ring, workers);	/* a courtesy; older kernels refuse */
+	r = restrict_ring(u);
+	if (r < 0) {
+		uring_free(&u->a);
+		return err_set(e, -r, "io_uring: this kernel cannot restrict it; threads work everywhere");
+	}
 	if (l) {
 		r = loop_add_fd(l, u->ring.ring_fd, EPOLLIN, on_ring, u, e);
 		if (r) {
