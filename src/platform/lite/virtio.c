@@ -8,6 +8,7 @@
 #include "virtio/blk.h"
 #include "virtio/console.h"
 #include "virtio/net.h"
+#include "virtio/fs.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -187,6 +188,18 @@ int lite_add_net(struct lite *l, const struct lite_net *c, struct err *e)
 		r = vnet_new(&d, m, &vc, e);
 	if (!r)
 		r = plug(l, c->name, c->slot, &vnet_class, d, vnet_virtio(d), e);
+int lite_add_share(struct lite *l, const struct lite_share *c, struct err *e)
+{
+	const struct share_opts o = { .dir_fd = c->dir_fd, .readonly = c->readonly,
+				      .mapped = c->mapped };
+	struct machine *m = lite_machine(l);
+	struct vfs *d;
+	int r;
+
+	machine_lock(m);
+	r = vfs_new(&d, m, c->tag, &o, e);
+	if (!r)
+		r = plug(l, c->name, c->slot, &vfs_class, d, vfs_virtio(d), e);
 	machine_unlock(m);
 	return r;
 }
