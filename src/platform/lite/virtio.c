@@ -7,8 +7,8 @@
 #include "virtio/balloon.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
-#include "virtio/net.h"
 #include "virtio/fs.h"
+#include "virtio/net.h"
 #include "virtio/pci.h"
 #include "virtio/rng.h"
 #include "virtio/vsock.h"
@@ -188,6 +188,10 @@ int lite_add_net(struct lite *l, const struct lite_net *c, struct err *e)
 		r = vnet_new(&d, m, &vc, e);
 	if (!r)
 		r = plug(l, c->name, c->slot, &vnet_class, d, vnet_virtio(d), e);
+	machine_unlock(m);
+	return r;
+}
+
 int lite_add_share(struct lite *l, const struct lite_share *c, struct err *e)
 {
 	const struct share_opts o = { .dir_fd = c->dir_fd, .readonly = c->readonly,
