@@ -7,13 +7,17 @@
 #include "base/sandbox.h"
 #include "block/block.h"
 #include "net/net.h"
+#include "virtio/vsock.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <stdatomic.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 /* --- what the configuration says in words --- */
 
@@ -173,17 +177,64 @@ static int add_consoles(struct vm *vm, struct err *e)
 
 static int add_shares(struct vm *vm, struct err *e)
 {
-	return vm->cfg.nshare ? not_yet("--share", e) : 0;
+	int r = 0;
+
+	for (unsigned i = 0; !r && i < vm->cfg.nshare; i++) {
+		const struct vm_share *c = &vm->cfg.share[i];
+		char name[16];
+		struct lite_share s = { .name = name, .tag = c->tag ? c->tag : name,
+					.readonly = c->ro, .mapped = c->mapped };
+
+		snprintf(name, sizeof(name), "share%u", i);
+		s.dir_fd = open(c->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (s.dir_fd < 0)
+			return err_errno(e, "--share %s", c->dir);
+		r = lite_add_share(vm->lite, &s, e);
+	}
+	return r;
 }
 
+/* "vsock.sock" leads host programs to the guest's ports; the guest's connections to host port P end at
+ * "vsock_P" beside it. Both lie in the machine's folder; without a name, in the current one. */
 static int add_vsock(struct vm *vm, struct err *e)
 {
-	return vm->cfg.vsock ? not_yet("--vsock", e) : 0;
+	static const char sock[] = "vsock.sock";
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct lite_vsock v = {
+		.name = "vsock", .listen_fd = -1, .host_dir_fd = -1,
+		.cid = vm->cfg.vsock == VM_CID_AUTO ? VSOCK_CID_GUEST : vm->cfg.vsock,
+	};
+	int r = 0;
+
+	if (!vm->cfg.vsock)
+		return 0;
+	if (vm->name)		/* its folder is ours alone: what lies there was left behind */
+		unlink(sock);
+	strcpy(a.sun_path, sock);
+	v.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (v.listen_fd < 0 || bind(v.listen_fd, (struct sockaddr *)&a, sizeof(a)))
+		r = errno == EADDRINUSE ?
+		    err_set(e, EADDRINUSE, "--vsock: %s is there already, in the current folder; "
+			    "remove it if nothing listens on it", sock) :
+		    err_errno(e, "--vsock: %s", sock);
+	if (!r)
+		r = janitor_remove(vm->janitor, sock, e);
+	if (!r && (chmod(sock, 0600) || listen(v.listen_fd, 8)))
+		r = err_errno(e, "--vsock: %s", sock);
+	if (!r) {
+		v.host_dir_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (v.host_dir_fd < 0)
+			r = err_errno(e, "--vsock: the current folder");
+	}
+	if (!r)
+		return lite_add_vsock(vm->lite, &v, &vm->vsock, e);
+	cleanup_closep(&v.listen_fd);
+	return r;
 }
 
 static int add_balloon(struct vm *vm, struct err *e)
 {
-	return vm->cfg.balloon ? not_yet("--balloon", e) : 0;
+	return vm->cfg.balloon ? lite_add_balloon(vm->lite, "balloon", 0, &vm->balloon, e) : 0;
 }
 
 static int plug(struct vm *vm, struct err *e)
@@ -205,6 +256,8 @@ static int plug(struct vm *vm, struct err *e)
 
 static bool has_sockets(const struct vm_config *c)
 {
+	if (c->vsock)
+		return true;
 	for (unsigned i = 0; i < c->nserial; i++)
 		if (!strncmp(c->serial[i].where, "unix:", 5))
 			return true;

@@ -21,6 +21,7 @@
 
 struct balloon;
 struct block;
+struct vsock;
 struct janitor;
 struct sandbox;
 struct vm_console;
@@ -34,6 +35,7 @@ struct vm {
 	struct sandbox *sandbox;	/* NULL: off */
 	struct janitor *janitor;	/* removes sockets at the end; NULL: there are none */
 	struct balloon *balloon;	/* the machine's; NULL: none */
+	struct vsock *vsock;		/* ditto */
 	struct timespec started;	/* CLOCK_MONOTONIC */
 	_Atomic int exit_status;	/* of who ended the machine by vm_quit(); -1: the guest ends it */
 	const char *_Atomic ended;	/* ... and how: "quit"; constant */

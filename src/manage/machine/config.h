@@ -29,7 +29,7 @@ struct vm_net {
 	char *mac;			/* NULL: one is made up */
 	unsigned queues, mtu;		/* 0: the usual */
 };
-struct vm_share { char *dir, *tag; bool ro; };
+struct vm_share { char *dir, *tag; bool ro, mapped; };
 struct vm_where { char *where; };	/* a character back end; serial.h */
 struct vm_file { char *path; };
 

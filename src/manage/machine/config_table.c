@@ -119,6 +119,7 @@ static const struct config_field share_fields[] = {
 	{ .name = "dir", .type = FIELD_PATH, AT(vm_share, dir) },
 	{ .name = "tag", .type = FIELD_STRING, AT(vm_share, tag), .check = check_tag },
 	{ .name = "ro", .type = FIELD_BOOL, AT(vm_share, ro) },
+	{ .name = "mapped", .type = FIELD_BOOL, AT(vm_share, mapped) },
 	{ .name = NULL },
 };
 
@@ -187,7 +188,8 @@ const struct config_field vm_config_fields[] = {
 	{ .name = "share", LIST(share, vm_share, VM_SHARES, share_fields),
 	  .arg = "DIR[,tag=TAG][,ro]", .values = "@file", .help =
 		"a folder of the host, which the guest mounts by its tag\n"
-		"(default: share0, share1...)" },
+		"(default: share0, share1...); with ,mapped owners that\n"
+		"the guest sets are kept beside the host's" },
 	{ .name = "vsock", .type = FIELD_CID, AT(vm_config, vsock), .arg = "CID",
 	  .values = "auto off", .help =
 		"sockets between host and guest, without a network:\n"
