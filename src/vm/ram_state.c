@@ -334,9 +334,8 @@ int ram_discard(struct ram *r, u64 gpa, u64 len)
 		pthread_mutex_lock(&r->fill_lock);
 		if (r->private)
 			ret = discard_private(r, b->hva + (gpa - b->gpa), off, n);
-		else if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-				   (off_t)n) < 0)
-			ret = -errno;
+		else if (madvise(b->hva + (gpa - b->gpa), n, MADV_REMOVE) < 0)
+			ret = -errno;	/* a hole in the file, as fallocate() would punch it */
 		for (u64 i = 0; !ret && i < n >> PAGE_SHIFT; i++)
 			ram_page_arrived(r, (off >> PAGE_SHIFT) + i);
 		pthread_mutex_unlock(&r->fill_lock);
