@@ -8,6 +8,7 @@
  * counted there. */
 #include "block/layer.h"
 #include <errno.h>
+#include <limits.h>		// IOV_MAX
 #include <string.h>
 
 void block_init(struct block *b, const struct block_ops *ops, struct loop *l)
@@ -61,7 +62,7 @@ static int check(const struct block *b, const struct block_req *r)
 	if (!r->len || (r->off | r->len) % BLOCK_SECTOR || __builtin_add_overflow(r->off, r->len, &end) ||
 	    end > b->info.size)
 		return -EINVAL;
-	if ((r->op == BLOCK_READ || r->op == BLOCK_WRITE) && (!r->niov || r->niov > BLOCK_IOV_MAX))
+	if ((r->op == BLOCK_READ || r->op == BLOCK_WRITE) && (!r->niov || r->niov > IOV_MAX))
 		return -EINVAL;
 	return 0;
 }
@@ -100,8 +101,15 @@ void block_unplug(struct block *b)
 		b->ops->plug(b, false);
 }
 
+unsigned block_inflight(struct block *b)
+{
+	return b->ops->below ? b->ops->below(b)->inflight : b->inflight;
+}
+
 void block_poll(struct block *b, bool wait)
 {
+	if (b->ops->below)
+		b = b->ops->below(b);
 	if (b->ended) {
 		run_ended(b);
 		wait = false;
@@ -153,6 +161,12 @@ int block_sync(struct block *b, struct err *e)
 	return r ? err_set(e, -r, "disk cannot be flushed: %s", strerror(-r)) : 0;
 }
 
+void block_fini(struct block *b)
+{
+	if (b->loop)
+		loop_unpost(b->loop, run_ended, b);
+}
+
 void block_free(struct block *b)
 {
 	if (!b)
@@ -160,7 +174,6 @@ void block_free(struct block *b)
 	block_drain(b);
 	if (!b->info.readonly)
 		block_sync(b, NULL);
-	if (b->loop)
-		loop_unpost(b->loop, run_ended, b);
+	block_fini(b);
 	b->ops->free(b);
 }

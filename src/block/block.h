@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 
 #define BLOCK_SECTOR 512
-#define BLOCK_IOV_MAX 1024		/* pieces of one request: the kernel's own limit */
+#define BLOCK_IOV_MAX 1000		/* pieces of one request; layers add a few up to IOV_MAX */
 
 enum block_op { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
 
@@ -39,6 +39,7 @@ struct block_info {
 	bool readonly;
 	bool discards;			/* discard gives space back */
 	u32 discard_align;		/* bytes */
+	u64 end;			/* a file that grows: nothing was ever written from here on */
 };
 
 struct block;
@@ -132,6 +133,8 @@ void block_complete(struct block *b, struct block_req *r, int ret);
 /* The same from inside submit(): soon. */
 void block_complete_later(struct block *b, struct block_req *r, int ret);
 void block_init(struct block *b, const struct block_ops *ops, struct loop *l);
+void block_fini(struct block *b);	/* undoes it; block_free() does so itself */
+unsigned block_inflight(struct block *b);
 /* One step of a drain. */
 void block_poll(struct block *b, bool wait);
 

@@ -472,6 +472,7 @@ int raw_new(struct block **out, struct loop *l, int fd, const char *path, const 
 	if (!r && raw->device && !raw->aio->helper && raw->aio->ops != &aio_threads)
 		r = aio_new(&raw->aio->helper, l, "threads", raw->aio->sandbox, e);
 	raw->b.info.size = raw->grows ? GROWS_MAX : (raw->eof + BLOCK_SECTOR - 1) & ~(u64)(BLOCK_SECTOR - 1);
+	raw->b.info.end = raw->eof;
 	if (!r && !raw->grows && raw->b.info.size % raw->b.info.logical)
 		r = err_set(e, EINVAL, "%s: without the host's cache its length must be a multiple of %u",
 			    path, raw->b.info.logical);
