@@ -3,7 +3,7 @@ _penta()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="run doctor help --help --version"
+		words="run create start stop reset pause resume ls doctor help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur")); return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -33,6 +33,54 @@ _penta()
 		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		esac
 		words="--gdb --trace --trace-file --stats --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help" ;;
+	create)
+		case $prev in
+		--machine) COMPREPLY=($(compgen -W "lite" -- "$cur")); return ;;
+		--engine) COMPREPLY=($(compgen -W "auto soft kvm" -- "$cur")); return ;;
+		--memory) COMPREPLY=($(compgen -W "256M 512M 1G 2G 4G" -- "$cur")); return ;;
+		--cpus) COMPREPLY=($(compgen -W "1 2 4" -- "$cur")); return ;;
+		--cpu) COMPREPLY=($(compgen -W "base v2 v3 max" -- "$cur")); return ;;
+		--kernel) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--initrd) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--firmware) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--boot) COMPREPLY=($(compgen -W "auto direct bzimage64 bzimage32 elf pvh multiboot" -- "$cur")); return ;;
+		--disk) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--net) COMPREPLY=($(compgen -W "user tap: bridge: switch: none" -- "$cur")); return ;;
+		--pcap) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--serial) COMPREPLY=($(compgen -W "terminal console none pty file: unix:" -- "$cur")); return ;;
+		--console) COMPREPLY=($(compgen -W "terminal console none pty file: unix:" -- "$cur")); return ;;
+		--share) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--vsock) COMPREPLY=($(compgen -W "auto off" -- "$cur")); return ;;
+		--balloon) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
+		--on-crash) COMPREPLY=($(compgen -W "exit reset pause" -- "$cur")); return ;;
+		--sandbox) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
+		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
+		esac
+		words="--json --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help" ;;
+	start)
+		case $prev in
+		esac
+		words="--json --help" ;;
+	stop)
+		case $prev in
+		esac
+		words="--timeout --force --json --help" ;;
+	reset)
+		case $prev in
+		esac
+		words="--json --help" ;;
+	pause)
+		case $prev in
+		esac
+		words="--json --help" ;;
+	resume)
+		case $prev in
+		esac
+		words="--json --help" ;;
+	ls)
+		case $prev in
+		esac
+		words="--json --help" ;;
 	doctor)
 		case $prev in
 		esac

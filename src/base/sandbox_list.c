@@ -140,6 +140,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(sendto, SI | SC, "a serial port that is a socket; control socket; libslirp"),
 	CALL(recvfrom, SI | SC, "sockets"),
 	CALL(accept4, SI | SC, "a client of a serial port, vsock, the control socket, gdb; a switch's member"),
+	CALL(getrusage, SC, "control socket: processor time used"),
 	CALL(recvmsg, SC, "control socket: descriptors that come with a command"),
 	CALL_IF(recvmsg, SI, INET, "libslirp: errors of datagrams (IP_RECVERR)"),
 	CALL(sendmsg, SC, "descriptors for a fork"),

@@ -26,6 +26,7 @@ struct option {
 	const char *help;	/* '\n' breaks lines */
 	bool optional_arg;	/* the value may be left out */
 	bool repeat;		/* may be given several times */
+	char letter;		/* "-f" means it, too; 0: none */
 };
 /* A table's entry; the flags follow as designated initializers. */
 #define OPTION(nm, ar, vals, text, ...) \
@@ -50,7 +51,8 @@ struct verb {
 	unsigned command_after;		/* behind so many words begins a command, not penta's; 0: never */
 };
 
-extern const struct verb verb_run, verb_doctor, verb_completion;
+extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_reset, verb_pause,
+	verb_resume, verb_ls, verb_doctor, verb_completion;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 
 /* Parse; options and other words may mix, "--" ends options. Other words are moved to the front

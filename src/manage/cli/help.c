@@ -34,8 +34,10 @@ void cli_help_verb(const struct verb *v, FILE *f)
 
 		if (i == 0)
 			fputs("\nOptions:\n", f);
-		snprintf(left, sizeof(left), o.optional_arg ? "--%s [%s]" : o.arg ? "--%s %s"
-			 : "--%s", o.name, o.arg);
+		snprintf(left, sizeof(left), o.letter ? "-f, --%s" : o.optional_arg ? "--%s [%s]" :
+			 o.arg ? "--%s %s" : "--%s", o.name, o.arg);
+		if (o.letter)
+			left[1] = o.letter;
 		put_entry(f, left, o.help);
 	}
 	if (v->text)

@@ -6,6 +6,13 @@
 
 const struct verb *const cli_verbs[] = {
 	&verb_run,
+	&verb_create,
+	&verb_start,
+	&verb_stop,
+	&verb_reset,
+	&verb_pause,
+	&verb_resume,
+	&verb_ls,
 	&verb_doctor,
 	&verb_completion,
 	NULL

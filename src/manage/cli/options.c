@@ -57,7 +57,8 @@ bool cli_option(const struct verb *v, unsigned i, struct option *out)
 static int find(const struct verb *v, const char *name, size_t len, struct option *o)
 {
 	for (unsigned i = 0; cli_option(v, i, o); i++)
-		if (strlen(o->name) == len && !memcmp(o->name, name, len))
+		if ((strlen(o->name) == len && !memcmp(o->name, name, len)) ||
+		    (len == 1 && o->letter && name[0] == o->letter))
 			return (int)i;
 	return -1;
 }

@@ -1,20 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* run.c - `penta run`: boot a kernel on a machine that lives as long as the command. */
-#include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/trace.h"
 #include "manage/cli/cli.h"
 #include "manage/cli/terminal.h"
-#include "manage/control/gdb.h"
-#include "manage/machine/assemble.h"
+#include "manage/machine/process.h"
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
-
-/* How the guest ended. A debug exit has the guest's own status. */
-enum run_exit { EXIT_CRASHED = 3, EXIT_LEFT = 4, EXIT_SIGNAL = 128 };
 
 enum opt { OPT_GDB, OPT_TRACE, OPT_TRACE_FILE, OPT_STATS, OPT_N };
 
@@ -56,10 +48,8 @@ struct run {
 
 	struct escape escape;
 	bool tty;			/* the escape keys work */
-	struct vm *vm;
+	struct vm *vm;			/* while it lives */
 	struct machine *m;		/* vm's */
-	int exit_status;		/* when somebody other than the guest ended it; else -1 */
-	int sigfd;
 };
 
 /* --- from options to a configuration --- */
@@ -138,8 +128,7 @@ static void on_key(void *ctx, char key)
 
 	switch (key) {
 	case 'x':
-		r->exit_status = EXIT_LEFT;
-		machine_quit(r->m);
+		vm_quit(r->vm, EXIT_LEFT, "left with Ctrl-A x");
 		break;
 	case 'p':
 		loop_post(r->m->loop, press_power, r);
@@ -163,99 +152,17 @@ static void on_key(void *ctx, char key)
 	}
 }
 
-static void on_signal(void *ctx, u32 events)
+static void on_continue(void *ctx)
+{
+	terminal_raw_again();
+}
+
+static void on_ready(struct vm *vm, void *ctx)
 {
 	struct run *r = ctx;
-	struct signalfd_siginfo si;
 
-	if (read(r->sigfd, &si, sizeof(si)) != sizeof(si))
-		return;
-	if (si.ssi_signo == SIGCONT) {
-		terminal_raw_again();
-		return;
-	}
-	r->exit_status = EXIT_SIGNAL + (int)si.ssi_signo;
-	machine_quit(r->m);
-}
-
-/* Before any thread is made: they inherit the mask, and only the loop sees these. */
-static int block_signals(struct run *r, struct err *e)
-{
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(sigs); i++)
-		sigaddset(&set, sigs[i]);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);	/* `ulimit -f` holds for guest memory too: EFBIG */
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	r->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return r->sigfd < 0 ? err_errno(e, "signalfd") : 0;
-}
-
-static void on_status(struct machine *m, void *ctx)
-{
-	if (atomic_load(&m->status) == MACHINE_PAUSED && m->crash_vcpu)
-		fprintf(stderr, "penta: the guest crashed and stays as it is; look at it with "
-			"--gdb, leave with Ctrl-A x\n");
-}
-
-/* --- the machine's life --- */
-
-static void put_stat(void *ctx, const char *name, u64 val)
-{
-	fprintf(stderr, "stats: %-32s %llu\n", name, (unsigned long long)val);
-}
-
-/* Returns the exit status, or a negative errno with @e set. */
-static int live(struct run *r, struct err *e)
-{
-	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r->escape };
-	const struct vm_params p = {
-		.cfg = &r->cfg, .filter = r->tty ? &filter : NULL,
-		.sockets = r->gdb_at && !strncmp(r->gdb_at, "unix:", 5),
-	};
-	struct gdb *gdb = NULL;
-	enum machine_status st;
-	int status, n;
-
-	n = vm_new(&r->vm, &p, e);
-	if (n)
-		return n;
-	r->m = r->vm->m;
-	r->m->on_status = on_status;
-	n = loop_add_fd(r->m->loop, r->sigfd, EPOLLIN, on_signal, r, e);
-	if (!n && r->gdb_at)
-		n = gdb_new(&gdb, r->m, r->gdb_at[0] ? r->gdb_at : "1234", r->vm->janitor, e);
-	if (!n)
-		n = vm_seal(r->vm, e);
-	if (!n)
-		n = machine_start_paused(r->m, e);
-	if (!n && gdb) {
-		n = gdb_start(gdb, e);
-		fprintf(stderr, "penta: waiting for gdb at %s\n", gdb_address(gdb));
-	}
-	if (n) {
-		gdb_free(gdb, EXIT_FAILED);
-		return n;
-	}
-	vm_enter(r->vm);
-	if (!gdb)
-		machine_resume(r->m);
-	st = machine_run(r->m);
-	if (r->exit_status >= 0)
-		status = r->exit_status;
-	else if (st == MACHINE_CRASHED)
-		status = EXIT_CRASHED;
-	else
-		status = r->m->exit_code;
-	gdb_free(gdb, status);
-	if (r->stats && r->m->cfg.engine->stats) {
-		machine_pause(r->m);
-		r->m->cfg.engine->stats(r->m, put_stat, NULL);
-	}
-	return status;
+	r->vm = vm;
+	r->m = vm->m;
 }
 
 static int set_trace(struct run *r, FILE **f, struct err *e)
@@ -273,10 +180,8 @@ static int set_trace(struct run *r, FILE **f, struct err *e)
 
 static int run(const struct args *a, int npos, char **pos)
 {
-	struct run r = {
-		.exit_status = -1, .sigfd = -1,
-		.escape = { .key = on_key, .ctx = &r },
-	};
+	struct run r = { .escape = { .key = on_key, .ctx = &r } };
+	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r.escape };
 	struct err e = { 0 };
 	FILE *trace = NULL;
 	int status;
@@ -291,22 +196,19 @@ static int run(const struct args *a, int npos, char **pos)
 		status = EXIT_USAGE;
 		goto out;
 	}
-	status = block_signals(&r, &e);
-	if (!status) {
-		r.tty = on_terminal(&r.cfg) && terminal_raw();
-		status = live(&r, &e);
-	}
-	vm_free(r.vm);
+	r.tty = on_terminal(&r.cfg) && terminal_raw();
+	status = process_live(&(struct process_opts){
+		.cfg = &r.cfg, .filter = r.tty ? &filter : NULL, .gdb_at = r.gdb_at,
+		.stats = r.stats, .ready = on_ready, .resumed = on_continue, .ctx = &r }, &e);
 	terminal_restore();
 	if (status < 0) {
 		cli_error("%s", e.msg);
 		status = EXIT_FAILED;
-	} else if (r.tty && r.exit_status == EXIT_LEFT) {
+	} else if (r.tty && status == EXIT_LEFT) {
 		fputs("\n", stderr);
 	}
 out:
 	vm_config_free(&r.cfg);
-	cleanup_closep(&r.sigfd);
 	if (trace) {
 		trace_set_output(stderr);
 		fclose(trace);

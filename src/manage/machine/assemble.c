@@ -6,6 +6,8 @@
 #include "base/privilege.h"
 #include "base/sandbox.h"
 #include "block/block.h"
+#include "manage/machine/console.h"
+#include "manage/machine/folder.h"
 #include "net/net.h"
 #include "virtio/vsock.h"
 #include <errno.h>
@@ -65,21 +67,57 @@ static int fill(struct vm *vm, struct err *e)
 
 /* --- what is plugged into the board, in the order in which the guest finds it --- */
 
+static int open_console(struct vm *vm, const char *what, struct loop *loop, struct chardev **be,
+			struct err *e)
+{
+	const struct vm_params *p = vm->params;
+	struct vm_console *c;
+	struct stat st;
+	int sock, log, r;
+
+	if (!p->folder)
+		return err_set(e, EINVAL, "%s console: only a machine with a name has one; try %s "
+			       "terminal", what, what);
+	if (!fstatat(p->folder->fd, "console.log", &st, 0) && st.st_size > CONSOLE_LOG_MAX / 4)
+		renameat(p->folder->fd, "console.log", p->folder->fd, "console.log.old");
+	log = openat(p->folder->fd, "console.log",
+		     O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (log < 0)
+		return err_errno(e, "open %s/console.log", p->folder->path);
+	sock = folder_listen(p->folder, "console.sock", e);
+	if (sock < 0) {
+		close(log);
+		return sock;
+	}
+	r = vm_console_new(&c, loop, sock, log, e);
+	if (r)
+		return r;
+	*be = vm_console_chardev(c);
+	if (p->on_terminal)
+		r = vm_console_view(c, STDIN_FILENO, STDOUT_FILENO, p->filter, e);
+	if (r) {
+		chardev_free(*be);
+		*be = NULL;
+	}
+	return r;
+}
+
+static int open_where(struct vm *vm, struct serial *s, const char *where, const char *what,
+		      struct loop *loop, struct chardev **be, struct err *e)
+{
+	if (!strcmp(where, "console"))
+		return open_console(vm, what, loop, be, e);
+	s->janitor = vm->janitor;
+	return serial_open(s, where, what, loop, vm->params->filter, be, e);
+}
+
 static int open_serial(void *ctx, unsigned n, struct loop *loop, struct chardev **be,
 		       struct err *e)
 {
 	struct vm *vm = ctx;
 
-	if (n >= vm->cfg.nserial)
-		return 0;
-	vm->serial[n].janitor = vm->janitor;
-	return serial_open(&vm->serial[n], vm->cfg.serial[n].where, "--serial", loop, vm->filter,
-			   be, e);
-}
-
-static int not_yet(const char *option, struct err *e)
-{
-	return err_set(e, ENOTSUP, "%s: this version has no such device yet", option);
+	return n < vm->cfg.nserial ? open_where(vm, &vm->serial[n], vm->cfg.serial[n].where,
+						"--serial", loop, be, e) : 0;
 }
 
 static int add_disks(struct vm *vm, struct err *e)
@@ -172,7 +210,19 @@ static int add_nets(struct vm *vm, struct err *e)
 
 static int add_consoles(struct vm *vm, struct err *e)
 {
-	return vm->cfg.nconsole ? not_yet("--console", e) : 0;
+	struct lite_console c = { .name = "console", .nports = vm->cfg.nconsole };
+
+	for (unsigned i = 0; i < c.nports; i++) {
+		int r = open_where(vm, &vm->console[i], vm->cfg.console[i].where, "--console",
+				   vm->m->loop, &c.port[i].be, e);
+
+		if (r) {
+			while (i)
+				chardev_free(c.port[--i].be);
+			return r;
+		}
+	}
+	return c.nports ? lite_add_console(vm->lite, &c, e) : 0;
 }
 
 static int add_shares(struct vm *vm, struct err *e)
@@ -332,10 +382,10 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 		vm->serial[i] = SERIAL_NONE;
 	for (unsigned i = 0; i < VM_CONSOLES; i++)
 		vm->console[i] = SERIAL_NONE;
-	vm->filter = p->filter;
+	vm->params = p;
 	vm->exit_status = -1;
 	r = vm_config_copy(&vm->cfg, p->cfg, e);
-	if (!r && p->name && !(vm->name = strdup(p->name)))
+	if (!r && p->folder && !(vm->name = strdup(p->folder->name)))
 		r = err_set(e, ENOMEM, "out of memory");
 	if (!r)
 		r = prepare_rights(vm, p->sockets, e);
@@ -353,6 +403,7 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 		vm_free(vm);
 		return r;
 	}
+	vm->params = NULL;
 	*out = vm;
 	return 0;
 }

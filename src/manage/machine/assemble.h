@@ -21,10 +21,11 @@
 
 struct balloon;
 struct block;
-struct vsock;
+struct folder;
 struct janitor;
 struct sandbox;
 struct vm_console;
+struct vsock;
 
 struct vm {
 	char *name;			/* NULL: `penta run` without a name */
@@ -43,14 +44,15 @@ struct vm {
 	/* assemble.c's */
 	struct lite_config lc;
 	struct serial serial[VM_SERIALS], console[VM_CONSOLES];
-	const struct serial_filter *filter;
+	const struct vm_params *params;	/* while vm_new() runs */
 };
 
 struct vm_params {
 	const struct vm_config *cfg;	/* checked; copied */
-	const char *name;		/* NULL: none. With a name the working directory is the
-					 * machine's folder, which relative paths start from */
+	const struct folder *folder;	/* NULL: no name. Else it is the working directory, too, which
+					 * relative paths start from */
 	const struct serial_filter *filter;	/* of a terminal's input; borrowed; may be NULL */
+	bool on_terminal;		/* show the console on standard input and output, too */
 	bool sockets;			/* the caller will make some: there is to be a janitor */
 	bool restore;			/* load no kernel: RAM and CPUs will come from a stream */
 };
