@@ -32,6 +32,7 @@
 #define HELLO_TIMEOUT_MS 10000
 #define OUT_MAX (2 * AGENT_WINDOW + 4 * AGENT_FRAME_MAX)
 #define GROUPS_MAX 64
+#define TTY_DRAIN_MAX (1 << 20)	/* bytes after a command's end */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 struct stream {
@@ -40,6 +41,8 @@ struct stream {
 	uint32_t credit;		/* 0: granted and not used by the host; 1, 2: what we may send */
 	uint8_t buf[AGENT_WINDOW];	/* 0: came and is not written yet */
 	size_t have;
+	int left;			/* 1, 2: bytes that were there when the command ended */
+	bool waited;
 };
 
 struct session {
@@ -596,26 +599,49 @@ static void write_stdin(struct session *s)
 	}
 }
 
+/* A command that has ended may have left others that keep its output open, and write on: what was there
+ * when it ended is still sent, and nobody waits for more. */
+static bool is_drained(struct session *s, struct stream *o)
+{
+	struct timespec t = { .tv_nsec = 20000000 };
+
+	if (!s->exited)
+		return false;
+	if (!s->tty || o->waited)
+		return true;
+	/* A terminal's last bytes take a moment to come round. */
+	o->waited = true;
+	nanosleep(&t, NULL);
+	return false;
+}
+
 static void read_stream(struct session *s, unsigned i)
 {
 	struct stream *o = &s->s[i];
 	uint8_t buf[AGENT_DATA_MAX];
 
 	while (o->fd >= 0 && o->credit) {
-		ssize_t n = read(o->fd, buf, MIN(sizeof(buf), (size_t)o->credit));
+		size_t max = MIN(sizeof(buf), (size_t)o->credit);
+		ssize_t n;
 
+		if (s->exited && !s->tty)
+			max = MIN(max, (size_t)o->left);
+		n = max ? read(o->fd, buf, max) : 0;
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* A command that has ended may have left others that keep its output open: nobody
-		 * waits for those. */
 		if (n < 0 && errno == EAGAIN && !s->exited)
 			return;
+		if (n < 0 && errno == EAGAIN && !is_drained(s, o))
+			continue;
 		if (n <= 0) {
 			close_fd(&o->fd);
 			break;
 		}
+		o->left -= s->exited ? (int)n : 0;
 		o->credit -= (uint32_t)n;
 		send_frame(s, AGENT_DATA, i, buf, (size_t)n);
+		if (s->tty && s->exited && o->left < -(int)TTY_DRAIN_MAX)
+			close_fd(&o->fd);
 	}
 	if (o->fd < 0 && !o->eof) {
 		o->eof = true;
@@ -633,6 +659,9 @@ static void reap(struct session *s)
 	if (s->child > 0 && !s->exited && waitpid(s->child, &status, WNOHANG) == s->child) {
 		s->exited = true;
 		s->status = status;
+		for (int i = 1; i < 3; i++)
+			if (s->s[i].fd < 0 || ioctl(s->s[i].fd, FIONREAD, &s->s[i].left))
+				s->s[i].left = 0;
 	}
 }
 
