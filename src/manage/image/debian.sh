@@ -132,6 +132,16 @@ ln -sf /dev/null "$r/etc/systemd/system/systemd-networkd-wait-online.service"
 rm -f "$r/etc/systemd/system/timers.target.wants/apt-daily.timer" \
 	"$r/etc/systemd/system/timers.target.wants/apt-daily-upgrade.timer"
 
+# Each machine makes its own keys when it first starts.
+if [ -e "$r/lib/systemd/system/ssh.service" ]; then
+put etc/systemd/system/ssh.service.d/penta.conf <<-E
+	[Service]
+	ExecStartPre=
+	ExecStartPre=/usr/bin/ssh-keygen -A
+	ExecStartPre=/usr/sbin/sshd -t
+E
+fi
+
 # Consoles: whoever sees them owns the machine. Root has no password, and no login but there.
 put etc/systemd/system/serial-getty@.service.d/penta.conf <<-"E"
 	# To be asked for a password instead: set one (passwd), and remove this file.

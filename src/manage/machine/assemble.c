@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* assemble.c - a machine from its configuration. See assemble.h. */
 #include "manage/machine/assemble.h"
+#include "manage/agent/host.h"
 #include "base/cleanup.h"
 #include "base/janitor.h"
 #include "base/privilege.h"
@@ -244,6 +245,19 @@ static int add_shares(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* Our end of the agent in the guest, if there will be one; it needs the vsock, whose adding gave @r. */
+static int add_agent(struct vm *vm, int r, struct err *e)
+{
+	if (r)
+		return r;
+	machine_lock(vm->m);
+	r = agent_host_new(&vm->agent, vm->m, vm->vsock, e);
+	if (!r)
+		r = machine_add_device(vm->m, &agent_host_class, vm->agent, "agent", e);
+	machine_unlock(vm->m);
+	return r;
+}
+
 /* "vsock.sock" leads host programs to the guest's ports; the guest's connections to host port P end at
  * "vsock_P" beside it. Both lie in the machine's folder; without a name, in the current one. */
 static int add_vsock(struct vm *vm, struct err *e)
@@ -277,7 +291,7 @@ static int add_vsock(struct vm *vm, struct err *e)
 			r = err_errno(e, "--vsock: the current folder");
 	}
 	if (!r)
-		return lite_add_vsock(vm->lite, &v, &vm->vsock, e);
+		return add_agent(vm, lite_add_vsock(vm->lite, &v, &vm->vsock, e), e);
 	cleanup_closep(&v.listen_fd);
 	return r;
 }

@@ -22,6 +22,8 @@
 struct balloon;
 struct block;
 struct folder;
+struct vsock;
+struct agent_host;
 struct janitor;
 struct sandbox;
 struct vm_console;
@@ -37,6 +39,7 @@ struct vm {
 	struct janitor *janitor;	/* removes sockets at the end; NULL: there are none */
 	struct balloon *balloon;	/* the machine's; NULL: none */
 	struct vsock *vsock;		/* ditto */
+	struct agent_host *agent;	/* ditto: NULL without vsock */
 	struct timespec started;	/* CLOCK_MONOTONIC */
 	_Atomic int exit_status;	/* of who ended the machine by vm_quit(); -1: the guest ends it */
 	const char *_Atomic ended;	/* ... and how: "quit"; constant */
