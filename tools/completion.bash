@@ -3,7 +3,7 @@ _penta()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="run create start stop reset pause resume ls doctor help --help --version"
+		words="run create start stop reset pause resume ls image doctor help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur")); return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -81,6 +81,47 @@ _penta()
 		case $prev in
 		esac
 		words="--json --help" ;;
+	image)
+		if [ "$COMP_CWORD" -eq 2 ]; then
+			words="create info check convert resize build --help"
+		else case ${COMP_WORDS[2]} in
+	create)
+		case $prev in
+		--format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
+		--backing) compopt -o filenames; COMPREPLY=($(compgen -f -- "$cur")); return ;;
+		--backing-format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
+		--cluster) COMPREPLY=($(compgen -W "4K 64K 1M 2M" -- "$cur")); return ;;
+		esac
+		words="--format --backing --backing-format --cluster --force --help" ;;
+	info)
+		case $prev in
+		esac
+		words="--json --help" ;;
+	check)
+		case $prev in
+		esac
+		words="--repair --json --help" ;;
+	convert)
+		case $prev in
+		--from) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
+		--format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
+		--cluster) COMPREPLY=($(compgen -W "4K 64K 1M 2M" -- "$cur")); return ;;
+		esac
+		words="--from --format --cluster --size --force --help" ;;
+	resize)
+		case $prev in
+		--format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
+		esac
+		words="--format --shrink --help" ;;
+	build)
+		case $prev in
+		--release) COMPREPLY=($(compgen -W "bookworm trixie" -- "$cur")); return ;;
+		--size) COMPREPLY=($(compgen -W "4G 8G 16G" -- "$cur")); return ;;
+		--include) COMPREPLY=($(compgen -W "gcc,make openssh-server python3" -- "$cur")); return ;;
+		--mode) COMPREPLY=($(compgen -W "auto root unshare fakechroot" -- "$cur")); return ;;
+		esac
+		words="--release --size --include --mirror --hostname --mode --force --verbose --help" ;;
+		esac; fi ;;
 	doctor)
 		case $prev in
 		esac

@@ -48,11 +48,12 @@ struct verb {
 	int (*run)(const struct args *a, int npos, char **pos);
 	bool hidden;
 	bool config;			/* takes the options of a machine's configuration, too */
+	const struct verb *const *subs;	/* `penta NAME SUB`: these, NULL-terminated; named "NAME SUB" */
 	unsigned command_after;		/* behind so many words begins a command, not penta's; 0: never */
 };
 
 extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_reset, verb_pause,
-	verb_resume, verb_ls, verb_doctor, verb_completion;
+	verb_resume, verb_ls, verb_doctor, verb_completion, verb_image;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 
 /* Parse; options and other words may mix, "--" ends options. Other words are moved to the front

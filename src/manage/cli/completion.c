@@ -4,10 +4,17 @@
 #include "manage/cli/cli.h"
 #include <string.h>
 
+/* `penta image create`: the words behind "image", and the options of all of them. */
+static void put_subs(const struct verb *v);
+
 static void put_verb(const struct verb *v)
 {
 	struct option o;
 
+	if (v->subs) {
+		put_subs(v);
+		return;
+	}
 	printf("\t%s)\n\t\tcase $prev in\n", v->name);
 	for (unsigned i = 0; cli_option(v, i, &o); i++) {
 		if (!o.values)
@@ -24,6 +31,21 @@ static void put_verb(const struct verb *v)
 	for (unsigned i = 0; cli_option(v, i, &o); i++)
 		printf("--%s ", o.name);
 	puts("--help\" ;;");
+}
+
+static void put_subs(const struct verb *v)
+{
+	printf("\t%s)\n\t\tif [ \"$COMP_CWORD\" -eq 2 ]; then\n\t\t\twords=\"", v->name);
+	for (const struct verb *const *s = v->subs; *s; s++)
+		printf("%s ", (*s)->name + strlen(v->name) + 1);
+	puts("--help\"\n\t\telse case ${COMP_WORDS[2]} in");
+	for (const struct verb *const *s = v->subs; *s; s++) {
+		struct verb sub = **s;
+
+		sub.name += strlen(v->name) + 1;
+		put_verb(&sub);
+	}
+	puts("\t\tesac; fi ;;");
 }
 
 static int run(const struct args *a, int npos, char **pos)

@@ -40,6 +40,11 @@ void cli_help_verb(const struct verb *v, FILE *f)
 			left[1] = o.letter;
 		put_entry(f, left, o.help);
 	}
+	for (const struct verb *const *s = v->subs; s && *s; s++) {
+		if (s == v->subs)
+			fputs("\nVerbs:\n", f);
+		put_entry(f, (*s)->name, (*s)->summary);
+	}
 	if (v->text)
 		fprintf(f, "\n%s", v->text);
 }

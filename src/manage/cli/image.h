@@ -5,6 +5,7 @@
 
 #include "manage/cli/cli.h"
 
-extern const struct verb verb_image_build;
+extern const struct verb verb_image_build, verb_image_create, verb_image_info, verb_image_check,
+	verb_image_convert, verb_image_resize;
 
 #endif

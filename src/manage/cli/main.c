@@ -13,6 +13,7 @@ const struct verb *const cli_verbs[] = {
 	&verb_pause,
 	&verb_resume,
 	&verb_ls,
+	&verb_image,
 	&verb_doctor,
 	&verb_completion,
 	NULL
@@ -24,6 +25,31 @@ static const struct verb *find(const char *name)
 		if (!strcmp((*v)->name, name))
 			return *v;
 	return NULL;
+}
+
+/* `penta image create`: the verb behind the verb. */
+static const struct verb *find_sub(const struct verb *v, const char *name)
+{
+	for (const struct verb *const *s = v->subs; *s; s++)
+		if (!strcmp((*s)->name + strlen(v->name) + 1, name))
+			return *s;
+	return NULL;
+}
+
+static int unknown_sub(const struct verb *v, const char *name)
+{
+	const char *names[16], *near;
+	unsigned n = 0;
+
+	for (const struct verb *const *s = v->subs; *s; s++)
+		names[n++] = (*s)->name + strlen(v->name) + 1;
+	names[n] = NULL;
+	near = word_near(name, names);
+	if (near)
+		cli_error("no verb \"%s %s\"; did you mean \"%s %s\"?", v->name, name, v->name, near);
+	else
+		cli_error("no verb \"%s %s\"; `penta %s --help` lists them", v->name, name, v->name);
+	return EXIT_USAGE;
 }
 
 static int unknown(const char *name)
@@ -84,6 +110,8 @@ int main(int argc, char **argv)
 		v = find(argv[2]);
 		if (!v)
 			return unknown(argv[2]);
+		if (v->subs && argc > 3 && !(v = find_sub(find(argv[2]), argv[3])))
+			return unknown_sub(find(argv[2]), argv[3]);
 		cli_help_verb(v, stdout);
 		return finish(EXIT_DONE);
 	}
@@ -98,11 +126,24 @@ int main(int argc, char **argv)
 	v = find(argv[1]);
 	if (!v)
 		return unknown(argv[1]);
+	if (v->subs && argc > 2 && argv[2][0] != '-') {
+		const struct verb *sub = find_sub(v, argv[2]);
+
+		if (!sub)
+			return unknown_sub(v, argv[2]);
+		v = sub;
+		argc--;
+		argv++;
+	}
 	for (int i = 2; i < argc && strcmp(argv[i], "--"); i++)
 		if (is_help(argv[i])) {
 			cli_help_verb(v, stdout);
 			return finish(EXIT_DONE);
 		}
+	if (v->subs) {
+		cli_help_verb(v, stderr);
+		return EXIT_USAGE;
+	}
 	if (args_parse(&a, v, argc - 2, argv + 2, &npos))
 		return EXIT_USAGE;
 	return finish(v->run(&a, npos, argv + 2));
