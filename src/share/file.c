@@ -22,7 +22,9 @@ static u32 open_flags(u32 flags)
 
 int reopen(int path_fd, u32 flags)
 {
-	const struct open_how how = { .flags = flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+	const struct open_how how = {
+		.flags = flags | O_CLOEXEC | (flags & O_PATH ? 0 : O_NONBLOCK | O_NOCTTY),
+	};
 	long fd = syscall(SYS_openat2, AT_FDCWD, fd_path(path_fd).s, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -208,7 +209,7 @@ static int rename_names(struct req *r, u64 to_id, u32 flags)
 	there = node_at(r->s, to_dir, to);
 	if (there)
 		node_fd(r->s, there);
-	if (renameat2(from_fd, from, to_fd, to, flags) < 0)
+	if (syscall(SYS_renameat2, from_fd, from, to_fd, to, flags) < 0)
 		return -errno;
 	if (n == there)			/* two names of one file: nothing happens (rename(2)) */
 		return 0;
