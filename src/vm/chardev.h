@@ -76,6 +76,10 @@ struct chardev_fd_opts {
 int chardev_fd_new(struct chardev **out, struct loop *l, const struct chardev_fd_opts *o,
 		   struct err *e);
 
+/* A back end for programs, behind the listening socket @listener (taken): one peer at a time, nothing
+ * is lost while it is there, and the chip hears OPENED and CLOSED. To be freed as the one above. */
+int chardev_listen_new(struct chardev **out, struct loop *l, int listener, struct err *e);
+
 /* A back end in memory, for tests and boot logs: output collects up to @limit bytes (older ones
  * go first), input comes by chardev_mem_input(). */
 int chardev_mem_new(struct chardev **out, size_t limit, struct err *e);

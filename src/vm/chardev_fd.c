@@ -193,7 +193,7 @@ static void deliver(struct chardev_fd *f)
 		return;
 	f->delivering = true;
 	while ((n = MIN(f->in_n, chardev_room(&f->c))) > 0) {
-		u8 buf[64];
+		u8 buf[IN_MAX];
 
 		n = MIN(n, sizeof(buf));
 		memcpy(buf, f->ibuf, n);

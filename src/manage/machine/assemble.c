@@ -209,21 +209,39 @@ static int add_nets(struct vm *vm, struct err *e)
 	return r;
 }
 
+/* A console is a device of its own; all named channels share one. */
 static int add_consoles(struct vm *vm, struct err *e)
 {
-	struct lite_console c = { .name = "console", .nports = vm->cfg.nconsole };
+	struct lite_console named = { .name = "ports" };
+	int r = 0;
 
-	for (unsigned i = 0; i < c.nports; i++) {
-		int r = open_where(vm, &vm->console[i], vm->cfg.console[i].where, "--console",
-				   vm->m->loop, &c.port[i].be, e);
+	for (unsigned i = 0; !r && i < vm->cfg.nconsole; i++) {
+		const struct vm_port *c = &vm->cfg.console[i];
+		struct lite_console one = { .nports = 1 };
+		struct chardev *be = NULL;
+		char name[16];
 
-		if (r) {
-			while (i)
-				chardev_free(c.port[--i].be);
-			return r;
+		vm->console[i].janitor = vm->janitor;
+		if (c->name)
+			r = serial_open_channel(&vm->console[i], c->where, "--console", vm->m->loop, &be, e);
+		else
+			r = open_where(vm, &vm->console[i], c->where, "--console", vm->m->loop, &be, e);
+		if (!r && c->name) {
+			named.port[named.nports].name = c->name;
+			named.port[named.nports++].be = be;
+		} else if (!r) {
+			snprintf(name, sizeof(name), "console%u", i);
+			one.name = name;
+			one.port[0].be = be;
+			r = lite_add_console(vm->lite, &one, e);
 		}
 	}
-	return c.nports ? lite_add_console(vm->lite, &c, e) : 0;
+	if (r) {
+		for (unsigned i = 0; i < named.nports; i++)
+			chardev_free(named.port[i].be);
+		return r;
+	}
+	return named.nports ? lite_add_console(vm->lite, &named, e) : 0;
 }
 
 static int add_shares(struct vm *vm, struct err *e)

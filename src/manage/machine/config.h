@@ -31,6 +31,7 @@ struct vm_net {
 };
 struct vm_share { char *dir, *tag; bool ro, mapped; };
 struct vm_where { char *where; };	/* a character back end; serial.h */
+struct vm_port { char *where, *name; };	/* name: of a channel for programs; NULL: a console */
 struct vm_file { char *path; };
 
 struct vm_config {
@@ -41,7 +42,8 @@ struct vm_config {
 	unsigned cpus, engine, machine;	/* engine: VM_ENGINES */
 	char *cpu;			/* a CPU model's name */
 	unsigned nserial, nconsole, ndisk, nnet, npcap, nshare;
-	struct vm_where serial[VM_SERIALS], console[VM_CONSOLES];
+	struct vm_where serial[VM_SERIALS];
+	struct vm_port console[VM_CONSOLES];
 	struct vm_disk disk[VM_DISKS];
 	struct vm_net net[VM_NETS];
 	struct vm_file pcap[VM_NETS];	/* the nth is for the nth net */

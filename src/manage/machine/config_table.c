@@ -70,6 +70,17 @@ static int check_tag(const char *val, const char *what, struct err *e)
 					      "characters A-Z a-z 0-9 . _ -", what, val);
 }
 
+static int check_port_name(const char *val, const char *what, struct err *e)
+{
+	size_t len = strlen(val);
+
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)val[i]) && !strchr("-_.", val[i]))
+			len = 0;
+	return len && len <= 63 ? 0 : err_set(e, EINVAL, "%s %s: a channel's name has 1 to 63 of the "
+					      "characters A-Z a-z 0-9 . _ -", what, val);
+}
+
 static int check_uuid(const char *val, const char *what, struct err *e)
 {
 	bool ok = strlen(val) == 36;
@@ -87,6 +98,12 @@ static int check_uuid(const char *val, const char *what, struct err *e)
 
 static const struct config_field where_fields[] = {
 	{ .name = "where", .type = FIELD_WHERE, AT(vm_where, where), .check = check_where },
+	{ .name = NULL },
+};
+
+static const struct config_field port_fields[] = {
+	{ .name = "where", .type = FIELD_WHERE, AT(vm_port, where), .check = check_where },
+	{ .name = "name", .type = FIELD_STRING, AT(vm_port, name), .check = check_port_name },
 	{ .name = NULL },
 };
 
@@ -182,9 +199,10 @@ const struct config_field vm_config_fields[] = {
 		"the serial port: terminal (default), none, pty,\n"
 		"file:PATH, unix:PATH (a socket), console (what\n"
 		"`penta console` shows); a second one is COM2", .create = "console" },
-	{ .name = "console", LIST(console, vm_where, VM_CONSOLES, where_fields),
-	  .arg = "WHERE", .values = "terminal console none pty file: unix:", .help =
-		"a virtio console, hvc0 in the guest; WHERE as of --serial" },
+	{ .name = "console", LIST(console, vm_port, VM_CONSOLES, port_fields),
+	  .arg = "WHERE[,name=NAME]", .values = "terminal console none pty file: unix:", .help =
+		"a virtio console, hvc0 in the guest; WHERE as of --serial;\n"
+		"with a name: a channel, /dev/virtio-ports/NAME there" },
 	{ .name = "share", LIST(share, vm_share, VM_SHARES, share_fields),
 	  .arg = "DIR[,tag=TAG][,ro]", .values = "@file", .help =
 		"a folder of the host, which the guest mounts by its tag\n"

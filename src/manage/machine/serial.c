@@ -148,11 +148,9 @@ static void on_listener(void *ctx, u32 events)
 	}
 }
 
-static int open_unix(struct serial *s, const char *path, const char *what, struct loop *l,
-		     struct chardev **be, struct err *e)
+static int listen_unix(struct serial *s, const char *path, const char *what, struct err *e)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int r;
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return err_set(e, ENAMETOOLONG, "%s unix:%s: a socket's path has at most %zu "
@@ -166,8 +164,17 @@ static int open_unix(struct serial *s, const char *path, const char *what, struc
 		       err_errno(e, "%s unix:%s", what, path);
 	if (janitor_remove(s->janitor, path, e))
 		return err_context(e, "%s unix", what);
-	if (listen(s->fd[LISTENER], 1) ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fd))
+	return listen(s->fd[LISTENER], 1) ? err_errno(e, "%s unix:%s", what, path) : 0;
+}
+
+static int open_unix(struct serial *s, const char *path, const char *what, struct loop *l,
+		     struct chardev **be, struct err *e)
+{
+	int r = listen_unix(s, path, what, e);
+
+	if (r)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fd))
 		return err_errno(e, "%s unix:%s", what, path);
 	r = loop_add_fd(l, s->fd[LISTENER], EPOLLIN, on_listener, s, e);
 	if (!r)
@@ -189,6 +196,23 @@ int serial_open(struct serial *s, const char *spec, const char *what, struct loo
 	if (!strncmp(spec, "unix:", 5))
 		return open_unix(s, spec + 5, what, l, be, e);
 	return 0;
+}
+
+int serial_open_channel(struct serial *s, const char *spec, const char *what, struct loop *l,
+			struct chardev **be, struct err *e)
+{
+	int r, fd;
+
+	if (strncmp(spec, "unix:", 5))
+		return serial_open(s, spec, what, l, NULL, be, e);
+	s->loop = l;
+	*be = NULL;
+	r = listen_unix(s, spec + 5, what, e);
+	if (r)
+		return r;
+	fd = s->fd[LISTENER];
+	s->fd[LISTENER] = -1;
+	return chardev_listen_new(be, l, fd, e);
 }
 
 void serial_close(struct serial *s)

@@ -24,6 +24,10 @@ struct serial_filter { size_t (*fn)(void *ctx, u8 *buf, size_t len); void *ctx; 
 /* @what names the option in errors: "--serial". *@be stays NULL for "none". */
 int serial_open(struct serial *s, const char *spec, const char *what, struct loop *l,
 		const struct serial_filter *filter, struct chardev **be, struct err *e);
+/* The same for a channel between programs: on a unix socket nothing is lost, and the guest is told
+ * when somebody connects. */
+int serial_open_channel(struct serial *s, const char *spec, const char *what, struct loop *l,
+			struct chardev **be, struct err *e);
 /* Is @spec of a known form, "console" included? For checks before a machine is made. */
 bool serial_spec_ok(const char *spec, const char *what, struct err *e);
 /* After the machine, and its loop, have gone. Accepts SERIAL_NONE. */
