@@ -64,6 +64,7 @@ struct user {
 	struct clock *clock;
 	Slirp *slirp;
 	struct user_edge edge;
+	struct user_frag *frag;
 	u8 *frame;			/* the guest's, in one piece */
 
 	int ep;
@@ -324,6 +325,34 @@ static void on_ra_timer(void *ctx)
 
 /* --- from the guest ----------------------------------------------------------------------- */
 
+static void to_slirp(struct user *u, u8 *p, size_t len)
+{
+	switch (user_edge_out(&u->edge, p, len, u->n.front_caps & NET_CAP_TSO4)) {
+	case USER_DROP:
+		return;
+	case USER_ROUTER:
+		send_ra(u);
+		if (!vm_timer_armed(&u->ra_timer))
+			vm_timer_set(&u->ra_timer, clock_now(u->clock) + RA_NS);
+		return;
+	case USER_FRAGMENT:
+		p = user_frag_add(u->frag, p, len, clock_now(u->clock), &len);
+		if (p)
+			to_slirp(u, p, len);
+		return;
+	case USER_NEW_FLOW:
+		if (u->nflows >= u->flows_max) {
+			log_limited(LOG_WARN, "net: user: the guest has %u connections open; more are "
+				    "refused", u->nflows);
+			return;
+		}
+		break;
+	case USER_PASS:
+		break;
+	}
+	slirp_input(u->slirp, p, (int)len);
+}
+
 static bool user_send(struct net *n, const struct net_frame *f)
 {
 	struct user *u = (struct user *)n;
@@ -331,25 +360,7 @@ static bool user_send(struct net *n, const struct net_frame *f)
 	if (f->len > MTU_MAX + 14)
 		return true;
 	offload_gather(f, u->frame, 0, f->len);
-	switch (user_edge_out(&u->edge, u->frame, f->len, n->front_caps & NET_CAP_TSO4)) {
-	case USER_DROP:
-		break;
-	case USER_ROUTER:
-		send_ra(u);
-		if (!vm_timer_armed(&u->ra_timer))
-			vm_timer_set(&u->ra_timer, clock_now(u->clock) + RA_NS);
-		break;
-	case USER_NEW_FLOW:
-		if (u->nflows >= u->flows_max) {
-			log_limited(LOG_WARN, "net: user: the guest has %u connections open; more are "
-				    "refused", u->nflows);
-			break;
-		}
-		/* fall through */
-	case USER_PASS:
-		slirp_input(u->slirp, u->frame, (int)f->len);
-		break;
-	}
+	to_slirp(u, u->frame, f->len);
 	return true;
 }
 
@@ -478,6 +489,7 @@ static void user_free(struct net *n)
 	cleanup_closep(&u->ep);
 	free(u->fd);
 	free(u->active);
+	user_frag_free(u->frag);
 	free(u->frame);
 	free(u);
 }
@@ -617,7 +629,7 @@ int user_open(struct net **out, const struct net_spec *s, const struct net_env *
 	u->ep = epoll_create1(EPOLL_CLOEXEC);
 	if (u->ep < 0)
 		r = err_errno(e, "net: user: epoll");
-	else if (!u->frame)
+	else if (!u->frame || user_frag_new(&u->frag) < 0)
 		r = err_set(e, ENOMEM, "net: user: out of memory");
 	if (!r)
 		r = start_slirp(u, s, env, e);

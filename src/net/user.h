@@ -24,6 +24,7 @@ enum user_verdict {
 	USER_PASS,		/* to libslirp */
 	USER_DROP,
 	USER_NEW_FLOW,		/* to libslirp, which may open a socket for it */
+	USER_FRAGMENT,		/* IPv4: to user_frag_add() */
 	USER_ROUTER,		/* the guest asks for routers: answer by user_edge_ra() */
 };
 /* A frame from the guest, in a buffer of our own; changed in place. @large: the guest takes large
@@ -34,6 +35,13 @@ enum user_verdict user_edge_out(struct user_edge *x, u8 *p, size_t len, bool lar
  * @off says what is left to do to it. */
 #define USER_HEAD_MAX OFFLOAD_HEADERS_MAX
 size_t user_edge_in(struct user_edge *x, const u8 *p, size_t len, u8 *head, struct net_offload *off);
+
+/* Fragments of the guest's datagrams. user_frag_add(): the whole frame that @p completes, valid until the
+ * next call, or NULL. */
+struct user_frag;
+int user_frag_new(struct user_frag **out);
+void user_frag_free(struct user_frag *f);	/* accepts NULL */
+u8 *user_frag_add(struct user_frag *f, const u8 *p, size_t len, u64 now_ns, size_t *out_len);
 
 #define USER_RA_LEN (14 + 40 + 16 + 8 + 32)
 void user_edge_ra(const struct user_edge *x, u8 p[USER_RA_LEN]);

@@ -115,9 +115,10 @@ enum user_verdict user_edge_out(struct user_edge *x, u8 *p, size_t len, bool lar
 		return USER_PASS;
 	if ((type != ETH_IP4 && !(type == ETH_IP6 && x->ip6)) || !offload_parse(p, len, &h))
 		return USER_DROP;
-	/* Beyond a first fragment there are no ports to look at. */
-	if (h.fragment || (h.version == 4 && get_be16(p + h.l3 + 6) & 0x3fff))
-		return USER_NEW_FLOW;
+	if (h.version == 4 && get_be16(p + h.l3 + 6) & 0xbfff)	/* anything but "don't fragment" */
+		return USER_FRAGMENT;
+	if (h.fragment)
+		return USER_DROP;	/* libslirp has no fragments of IPv6 */
 	if (h.version == 4 && !memcmp(p + h.l3 + 16, &x->dns, 4) &&
 	    (h.proto == P_TCP || h.proto == P_UDP) && !ask_resolver(x, p, len, &h))
 		return USER_DROP;
