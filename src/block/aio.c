@@ -87,12 +87,12 @@ int aio_do(const struct aio_op *op)
 			n = fdatasync(op->fd);
 			break;
 		case AIO_PUNCH:
-			n = fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)op->off,
-				      (off_t)op->len);
+			n = fallocate(op->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      (off_t)op->off, (off_t)op->len);
 			break;
 		case AIO_ZERO:
-			n = fallocate(op->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)op->off,
-				      (off_t)op->len);
+			n = fallocate(op->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				      (off_t)op->off, (off_t)op->len);
 			break;
 		case AIO_DEV_DISCARD:
 			n = dev_ioctl(op, BLKDISCARD);

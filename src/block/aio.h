@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* aio.h - reads and writes of host files that end later: by io_uring, or by a few threads where the
- * kernel has none or forbids it. One for each disk, shared by all files of its chain; made before the
- * sandbox is entered. All calls come with the machine lock held. */
+ * kernel has none or forbids it. One for each disk, shared by all files of its chain; made before
+ * the sandbox is entered. All calls come with the machine lock held. */
 #ifndef PENTA_BLOCK_AIO_H
 #define PENTA_BLOCK_AIO_H
 
@@ -47,7 +47,8 @@ struct aio {				/* first member of the engine's struct */
 };
 extern const struct aio_ops aio_uring, aio_threads;
 
-/* @which: "uring", "threads", or NULL: the first that works here. @l may be NULL: only aio_poll(). */
+/* @which: "uring", "threads", or NULL: the first that works here. @l may be NULL: only aio_poll().
+ */
 int aio_new(struct aio **out, struct loop *l, const char *which, struct sandbox *s, struct err *e);
 void aio_free(struct aio *a);		/* nothing in flight; accepts NULL */
 void aio_submit(struct aio *a, struct aio_op *op);	/* never ends inside */

@@ -173,5 +173,9 @@ static int pool_new(struct aio **out, struct loop *l, struct sandbox *s, struct 
 }
 
 const struct aio_ops aio_threads = {
-	.name = "threads", .new = pool_new, .submit = pool_submit, .poll = pool_poll, .free = pool_free,
+	.name = "threads",
+	.new = pool_new,
+	.submit = pool_submit,
+	.poll = pool_poll,
+	.free = pool_free,
 };

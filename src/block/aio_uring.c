@@ -3,7 +3,8 @@
  * The ring is set up when the disk is opened; afterwards io_uring_enter() is all that is called.
  *
  * Operations of a ring pass by the seccomp filter of who submits them, and there are some that open
- * files or connect sockets. So the ring starts disabled and is restricted, for good, to what is used. */
+ * files or connect sockets. So the ring starts disabled and is restricted, for good, to what is
+ * used. */
 #include "block/aio.h"
 #include <errno.h>
 #include <liburing.h>
@@ -34,7 +35,8 @@ static void prep(struct io_uring_sqe *sqe, struct aio_op *op)
 		io_uring_prep_readv(sqe, op->fd, op->iov, op->niov, op->off);
 		break;
 	case AIO_WRITE:
-		io_uring_prep_writev2(sqe, op->fd, op->iov, op->niov, op->off, op->dsync ? RWF_DSYNC : 0);
+		io_uring_prep_writev2(sqe, op->fd, op->iov, op->niov, op->off,
+				      op->dsync ? RWF_DSYNC : 0);
 		break;
 	case AIO_FDATASYNC:
 		io_uring_prep_fsync(sqe, op->fd, IORING_FSYNC_DATASYNC);
@@ -62,7 +64,8 @@ static void uring_flush(struct aio *a)
 	for (;;) {
 		struct io_uring_sqe *sqe;
 
-		while (u->wait && u->inkernel < INFLIGHT_MAX && (sqe = io_uring_get_sqe(&u->ring))) {
+		while (u->wait && u->inkernel < INFLIGHT_MAX &&
+		       (sqe = io_uring_get_sqe(&u->ring))) {
 			struct aio_op *op = u->wait;
 
 			u->wait = op->next;
@@ -198,8 +201,8 @@ static int restrict_ring(struct uring *u)
 	r = (int)syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, res,
 			 ARRAY_SIZE(res));
 	if (!r)
-		r = (int)syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
-				 NULL, 0);
+		r = (int)syscall(SYS_io_uring_register, u->ring.ring_fd,
+				 IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 	return r < 0 ? -errno : 0;
 }
 
@@ -220,14 +223,17 @@ static int uring_new(struct aio **out, struct loop *l, struct sandbox *s, struct
 	u->ready = true;
 	if (!capable(u)) {
 		uring_free(&u->a);
-		return err_set(e, ENOSYS, "io_uring: this kernel's is too old; threads work everywhere");
+		return err_set(e, ENOSYS,
+			       "io_uring: this kernel's is too old; threads work everywhere");
 	}
 	io_uring_ring_dontfork(&u->ring);
-	io_uring_register_iowq_max_workers(&u->ring, workers);	/* a courtesy; older kernels refuse */
+	io_uring_register_iowq_max_workers(&u->ring,
+					   workers); /* a courtesy; older kernels refuse */
 	r = restrict_ring(u);
 	if (r < 0) {
 		uring_free(&u->a);
-		return err_set(e, -r, "io_uring: this kernel cannot restrict it; threads work everywhere");
+		return err_set(e, -r,
+			       "io_uring: this kernel cannot restrict it; threads work everywhere");
 	}
 	if (l) {
 		r = loop_add_fd(l, u->ring.ring_fd, EPOLLIN, on_ring, u, e);
@@ -242,6 +248,10 @@ static int uring_new(struct aio **out, struct loop *l, struct sandbox *s, struct
 }
 
 const struct aio_ops aio_uring = {
-	.name = "uring", .new = uring_new, .submit = uring_submit, .flush = uring_flush, .poll = uring_poll,
+	.name = "uring",
+	.new = uring_new,
+	.submit = uring_submit,
+	.flush = uring_flush,
+	.poll = uring_poll,
 	.free = uring_free,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* block.c - what all layers share: requests checked and counted, ends that are told later, draining.
+/* block.c - what all layers share: requests checked and counted, ends that are told later,
+ * draining.
  *
  *	device  --block_submit-->  disk (disk.c)  -->  qcow2  -->  raw  -->  kernel
  *	        <----- done ------------------------ block_complete <-------
@@ -18,7 +19,8 @@ void block_init(struct block *b, const struct block_ops *ops, struct loop *l)
 	b->ended_end = &b->ended;
 }
 
-/* Let the ends be told that were found inside submit(). One at a time: done() may submit and poll. */
+/* Let the ends be told that were found inside submit(). One at a time: done() may submit and poll.
+ */
 static void run_ended(void *ctx)
 {
 	struct block *b = ctx;
@@ -59,8 +61,8 @@ static int check(const struct block *b, const struct block_req *r)
 		return 0;
 	if (r->op != BLOCK_READ && b->info.readonly)
 		return -EROFS;
-	if (!r->len || (r->off | r->len) % BLOCK_SECTOR || __builtin_add_overflow(r->off, r->len, &end) ||
-	    end > b->info.size)
+	if (!r->len || (r->off | r->len) % BLOCK_SECTOR ||
+	    __builtin_add_overflow(r->off, r->len, &end) || end > b->info.size)
 		return -EINVAL;
 	if ((r->op == BLOCK_READ || r->op == BLOCK_WRITE) && (!r->niov || r->niov > IOV_MAX))
 		return -EINVAL;
@@ -141,7 +143,13 @@ int block_rw(struct block *b, enum block_op op, u64 off, void *buf, u64 len)
 	struct iovec iov = { buf, len };
 	struct wait w = { 0 };
 	struct block_req r = {
-		.op = op, .off = off, .len = len, .iov = &iov, .niov = 1, .done = on_over, .ctx = &w,
+		.op = op,
+		.off = off,
+		.len = len,
+		.iov = &iov,
+		.niov = 1,
+		.done = on_over,
+		.ctx = &w,
 	};
 
 	block_submit(b, &r);

@@ -39,29 +39,31 @@ struct block_info {
 	bool readonly;
 	bool discards;			/* discard gives space back */
 	u32 discard_align;		/* bytes */
-	u64 end;			/* a file that grows: nothing was ever written from here on */
+	u64 end; /* a file that grows: nothing was ever written from here on */
 };
 
 struct block;
 struct block_ops {
 	const char *name;
-	/* Ends, now or later but never before it returns, in block_complete() or block_complete_later(). */
+	/* Ends, now or later but never before it returns, in block_complete() or
+	 * block_complete_later(). */
 	void (*submit)(struct block *b, struct block_req *r);
-	/* Bring requests forward on the calling thread: complete what is ready, and, @wait, sleep for at
-	 * least one of those in flight. */
+	/* Bring requests forward on the calling thread: complete what is ready, and, @wait, sleep
+	 * for at least one of those in flight. */
 	void (*poll)(struct block *b, bool wait);
 	/* More requests follow at once (@on), or no more do: submit them together. May be NULL. */
 	void (*plug)(struct block *b, bool on);
 	/* Grow, or shrink; nothing is in flight. May be NULL. */
 	int (*resize)(struct block *b, u64 size, struct err *e);
-	/* From now on nothing is written: it has become somebody's backing file. Synced. May be NULL. */
+	/* From now on nothing is written: it has become somebody's backing file. Synced. May be
+	 * NULL. */
 	int (*freeze)(struct block *b, struct err *e);
 	void (*free)(struct block *b);	/* nothing is in flight, and synced */
-	struct block *(*below)(struct block *b);	/* a disk's: the top of its chain; else NULL */
+	struct block *(*below)(struct block *b); /* a disk's: the top of its chain; else NULL */
 };
 struct block {				/* first member of a layer's own struct */
 	const struct block_ops *ops;
-	struct loop *loop;		/* NULL (tools): things move in block_drain() and block_rw() only */
+	struct loop *loop; /* NULL (tools): things move in block_drain() and block_rw() only */
 	struct block_info info;
 
 	/* block.c's */
@@ -76,12 +78,14 @@ void block_submit(struct block *b, struct block_req *r);
 void block_plug(struct block *b);
 void block_unplug(struct block *b);
 /* Wait, on the calling thread, until no request is in flight: for reset and save. Lock held; done()
- * callbacks run meanwhile. May be called on the loop's thread or, with the machine paused, another. */
+ * callbacks run meanwhile. May be called on the loop's thread or, with the machine paused, another.
+ */
 void block_drain(struct block *b);
-/* Drain, then put everything, metadata too, on stable storage: the files are consistent and whole. */
+/* Drain, then put everything, metadata too, on stable storage: the files are consistent and whole.
+ */
 int block_sync(struct block *b, struct err *e);
-/* One request from start to end on the calling thread, other requests' done() running meanwhile. 0 or
- * a negative errno. For tools, and for layers while they open. */
+/* One request from start to end on the calling thread, other requests' done() running meanwhile. 0
+ * or a negative errno. For tools, and for layers while they open. */
 int block_rw(struct block *b, enum block_op op, u64 off, void *buf, u64 len);
 void block_free(struct block *b);			/* drains and syncs; accepts NULL */
 
@@ -91,15 +95,15 @@ struct block_options {
 	const char *format;		/* "raw", "qcow2"; NULL: look at the file */
 	bool readonly;
 	enum block_cache cache;		/* NONE: O_DIRECT; UNSAFE: flushes are ignored */
-	bool discard;			/* discard and zeroes punch holes; else discard is ignored */
+	bool discard; /* discard and zeroes punch holes; else discard is ignored */
 	bool unlocked;			/* readonly: look at it even if somebody writes it */
 	bool no_backing;		/* the top file alone: what is not in it reads as zeros */
 	const char *aio;		/* "uring", "threads"; NULL: the best that works */
 	struct sandbox *sandbox;	/* what threads of the layer enter; NULL: nothing */
 };
 /* Open @path with its backing files. Takes locks that keep another process from opening it for
- * writing (or, readonly, let it read too); -EBUSY names who holds them where known. What comes out is a
- * disk: a place in which the chain below may change while devices hold it. */
+ * writing (or, readonly, let it read too); -EBUSY names who holds them where known. What comes out
+ * is a disk: a place in which the chain below may change while devices hold it. */
 int block_open(struct block **out, struct loop *l, const char *path, const struct block_options *o,
 	       struct err *e);
 
@@ -109,18 +113,20 @@ struct block_file {
 	const char *path;		/* for messages and for block_files(); copied */
 	const char *format;		/* "raw", "qcow2" */
 };
-/* The same from descriptors, the top first; nothing is opened by name. They are taken, also on failure.
- * Only the top is written to. Locks that the descriptors hold are kept, others are taken. */
+/* The same from descriptors, the top first; nothing is opened by name. They are taken, also on
+ * failure. Only the top is written to. Locks that the descriptors hold are kept, others are taken.
+ */
 int block_open_fds(struct block **out, struct loop *l, const struct block_file *files, unsigned n,
 		   const struct block_options *o, struct err *e);
-/* What the disk @b consists of, top first; borrowed until the chain changes. Returns their number. */
+/* What the disk @b consists of, top first; borrowed until the chain changes. Returns their number.
+ */
 #define BLOCK_CHAIN_MAX 64
 unsigned block_files(const struct block *b, struct block_file *files, unsigned max);
 
-/* Put a new top on the disk @b: @top->fd is an empty qcow2 image (image_create() with this chain as its
- * backing file) open for reading and writing; the old top becomes its read-only backing. Drains and
- * syncs first. The descriptor is taken, also on failure; then the chain is as it was. On the loop's
- * thread, or another one with the machine paused; opens no file. */
+/* Put a new top on the disk @b: @top->fd is an empty qcow2 image (image_create() with this chain as
+ * its backing file) open for reading and writing; the old top becomes its read-only backing. Drains
+ * and syncs first. The descriptor is taken, also on failure; then the chain is as it was. On the
+ * loop's thread, or another one with the machine paused; opens no file. */
 int block_snapshot_overlay(struct block *b, const struct block_file *top, struct err *e);
 /* Change the disk's size; devices hear of it by block_on_change(). Drains first. */
 int block_resize(struct block *b, u64 size, struct err *e);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* disk.c - a disk and the chain of files behind it: opened by name or from descriptors, given a new top
- * while it runs, grown.
+/* disk.c - a disk and the chain of files behind it: opened by name or from descriptors, given a new
+ * top while it runs, grown.
  *
- * Names come from images, and images from anywhere: a chain has an end, no file twice, and a backing
- * file is read, never written. */
+ * Names come from images, and images from anywhere: a chain has an end, no file twice, and a
+ * backing file is read, never written. */
 #include "block/layer.h"
 #include "base/bytes.h"		// get_be32
 #include "base/cleanup.h"
@@ -118,10 +118,9 @@ static const char *format_name(const char *format, const char *path, struct err 
 	return NULL;
 }
 
-/* Note a file at the end of the chain. */
-static int add_part(struct disk *d, int fd, const char *path, const char *format, struct err *e)
+/* No file twice. */
+static int check_part(struct disk *d, int fd, const char *path, struct err *e)
 {
-	struct part *p = &d->part[d->nparts];
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -130,8 +129,23 @@ static int add_part(struct disk *d, int fd, const char *path, const char *format
 		if (d->part[i].dev == st.st_dev && d->part[i].ino == st.st_ino)
 			return err_set(e, ELOOP, "%s: is its own backing file, by way of %u others",
 				       path, d->nparts - i - 1);
+	return 0;
+}
+
+/* Note a file at the end of the chain. */
+static int add_part(struct disk *d, int fd, const char *path, const char *format, struct err *e)
+{
+	struct part *p = &d->part[d->nparts];
+	struct stat st;
+	int r = check_part(d, fd, path, e);
+
+	if (r)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return err_errno(e, "%s", path);
 	if (d->nparts == BLOCK_CHAIN_MAX)
-		return err_set(e, ELOOP, "%s: more than %u files in a chain", path, BLOCK_CHAIN_MAX);
+		return err_set(e, ELOOP, "%s: more than %u files in a chain", path,
+			       BLOCK_CHAIN_MAX);
 	*p = (struct part){ .path = strdup(path), .format = format, .fd = fd, .dev = st.st_dev,
 			    .ino = st.st_ino };
 	if (!p->path)
@@ -141,8 +155,8 @@ static int add_part(struct disk *d, int fd, const char *path, const char *format
 }
 
 /* The lowest layer over @fd, which is taken. */
-static int new_file(struct disk *d, struct block **out, int fd, const char *path, const char *format,
-		    bool readonly, bool guessed, struct err *e)
+static int new_file(struct disk *d, struct block **out, int fd, const char *path,
+		    const char *format, bool readonly, bool guessed, struct err *e)
 {
 	bool other = strcmp(format, "raw") != 0;
 	int fl = fcntl(fd, F_GETFL), r;
@@ -156,8 +170,8 @@ static int new_file(struct disk *d, struct block **out, int fd, const char *path
 	if (r || !other || !o.direct || (*out)->info.logical == BLOCK_SECTOR)
 		return r;
 	/* Tables and compressed clusters are found in smaller units than this device transfers. */
-	log_msg(LOG_WARN, "%s: the host's cache is used: its sectors are too large for %s without", path,
-		format);
+	log_msg(LOG_WARN, "%s: the host's cache is used: its sectors are too large for %s without",
+		path, format);
 	block_free(*out);
 	*out = NULL;
 	return -EAGAIN;
@@ -201,9 +215,9 @@ static int open_qcow2(struct disk *d, struct block **out, struct block *file, co
 	if (!r && h->backing[0] && !d->opt.no_backing) {
 		r = backing_path(path, h->backing, name, sizeof(name), e);
 		if (!r)
-			r = open_chain(d, &backing, name, h->backing_format[0] ? h->backing_format : NULL,
-				       true, e);
-		if (r)
+			r = open_chain(d, &backing, name,
+				       h->backing_format[0] ? h->backing_format : NULL, true, e);
+		if (r && !strcmp(path, d->part[0].path))	/* said once, not for each file */
 			err_context(e, "backing file of %s", path);
 	}
 	if (!r)
@@ -227,9 +241,12 @@ static int open_chain(struct disk *d, struct block **out, const char *path, cons
 	if (fd < 0)
 		return fd;
 	if (fstat(fd, &st) < 0 || (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode)))
-		r = err_set(e, EINVAL, "%s: a disk image is a regular file or a block device", path);
+		r = err_set(e, EINVAL, "%s: a disk image is a regular file or a block device",
+			    path);
 	else
-		r = d->opt.unlocked ? 0 : file_lock(fd, !readonly, path, e);
+		r = check_part(d, fd, path, e);		/* before its own lock is in the way */
+	if (!r && !d->opt.unlocked)
+		r = file_lock(fd, !readonly, path, e);
 	if (!r) {
 		if (guessed)
 			format = guess(fd);
@@ -381,7 +398,8 @@ int block_snapshot_overlay(struct block *b, const struct block_file *top, struct
 	else
 		r = block_sync(b, e);
 	if (!r)
-		r = add_part(d, top->fd, top->path, "qcow2", e);	/* refuses the same file, too many */
+		r = add_part(d, top->fd, top->path, "qcow2",
+			     e); /* refuses the same file, too many */
 	if (r) {
 		close(top->fd);
 		return r;
@@ -389,7 +407,8 @@ int block_snapshot_overlay(struct block *b, const struct block_file *top, struct
 	r = stack(d, &chain, top, false, e);
 	if (!r && chain->info.size != old->info.size) {
 		r = err_set(e, EINVAL, "%s: has %llu bytes, the disk %llu", top->path,
-			    (unsigned long long)chain->info.size, (unsigned long long)old->info.size);
+			    (unsigned long long)chain->info.size,
+			    (unsigned long long)old->info.size);
 		qcow2_detach(chain);
 		block_free(chain);
 	}
@@ -415,8 +434,8 @@ int block_resize(struct block *b, u64 size, struct err *e)
 	if (b->info.readonly)
 		return err_set(e, EROFS, "%s: the disk is read-only", d->part[0].path);
 	if (!size || size % b->info.logical || size > INT64_MAX / 2)
-		return err_set(e, EINVAL, "%s: a disk's size is a multiple of %u bytes", d->part[0].path,
-			       b->info.logical);
+		return err_set(e, EINVAL, "%s: a disk's size is a multiple of %u bytes",
+			       d->part[0].path, b->info.logical);
 	r = block_sync(b, e);
 	if (!r)
 		r = d->top->ops->resize(d->top, size, e);

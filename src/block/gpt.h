@@ -35,8 +35,8 @@ struct gpt_disk {
 int gpt_write(int fd, u64 nsect, const u8 disk_uuid[16], const struct gpt_part *p, unsigned n,
 	      struct err *e);
 /* The partitions of a GPT or MBR, those only that lie within the disk; returns their number, 0 when
- * there is no table. The backup is looked at when the first GPT is damaged. Extended partitions of an
- * MBR are left out. */
+ * there is no table. The backup is looked at when the first GPT is damaged. Extended partitions of
+ * an MBR are left out. */
 int gpt_read(const struct gpt_disk *d, struct gpt_part p[GPT_PARTS_MAX], struct err *e);
 
 #endif

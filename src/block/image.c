@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* image.c - image files are made and looked at.
  *
- * A new file has no name until it is whole and on stable storage: whoever is killed on the way leaves
- * nothing behind that looks like an image. */
+ * A new file has no name until it is whole and on stable storage: whoever is killed on the way
+ * leaves nothing behind that looks like an image. */
 #include "block/image.h"
 #include "base/bytes.h"
 #include "base/cleanup.h"
@@ -35,7 +35,8 @@ int image_info(const char *path, struct image_info *out, struct err *e)
 	if (!buf || !h)
 		return err_set(e, ENOMEM, "%s: out of memory", path);
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return err_set(e, EINVAL, "%s: a disk image is a regular file or a block device", path);
+		return err_set(e, EINVAL, "%s: a disk image is a regular file or a block device",
+			       path);
 	out->file_size = (u64)st.st_size;
 	out->allocated = (u64)st.st_blocks * 512;
 	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &out->file_size) < 0)
@@ -65,8 +66,9 @@ int image_info(const char *path, struct image_info *out, struct err *e)
 	out->zstd = h->zstd;
 	snprintf(out->backing, sizeof(out->backing), "%s", h->backing);
 	snprintf(out->backing_format, sizeof(out->backing_format), "%s", h->backing_format);
-	return *h->backing ? backing_path(path, h->backing, out->backing_path, sizeof(out->backing_path),
-					  e) : 0;
+	return *h->backing ? backing_path(path, h->backing, out->backing_path,
+					  sizeof(out->backing_path), e)
+			   : 0;
 }
 
 /* --- making --- */
@@ -94,13 +96,14 @@ static u64 div_up(u64 a, u64 b)
 	return a / b + (a % b != 0);
 }
 
-/* Header, refcount table, refcount blocks, L1 table: one after the other. The refcount table is large
- * enough for the disk when it is full. */
+/* Header, refcount table, refcount blocks, L1 table: one after the other. The refcount table is
+ * large enough for the disk when it is full. */
 static int make_qcow2(int fd, const char *path, struct qcow2_header *h, struct err *e)
 {
 	unsigned bits = h->cluster_bits;
 	u64 cs = 1ull << bits, per_block = cs * 8 >> h->refcount_order;
-	u64 data = div_up(h->size, cs), l2s = div_up(data, cs / 8), l1_clusters = div_up(l2s * 8, cs);
+	u64 data = div_up(h->size, cs), l2s = div_up(data, cs / 8),
+	    l1_clusters = div_up(l2s * 8, cs);
 	u64 most, blocks, meta, now;
 	cleanup_free u8 *head = calloc(1, cs), *block = NULL, *table = NULL;
 	int r;
@@ -108,7 +111,8 @@ static int make_qcow2(int fd, const char *path, struct qcow2_header *h, struct e
 	if (!head)
 		return err_set(e, ENOMEM, "%s: out of memory", path);
 	if (l2s * 8 > QCOW2_TABLE_MAX)
-		return err_set(e, EFBIG, "%s: with clusters of %llu bytes a disk has at most %llu GiB", path,
+		return err_set(e, EFBIG,
+			       "%s: with clusters of %llu bytes a disk has at most %llu GiB", path,
 			       (unsigned long long)cs,
 			       (unsigned long long)(QCOW2_TABLE_MAX / 8 * (cs / 8) * cs / GiB));
 	most = 1 + l1_clusters + l2s + data;
@@ -120,8 +124,8 @@ static int make_qcow2(int fd, const char *path, struct qcow2_header *h, struct e
 		now++;
 	meta += now;
 	if (now * 8 > h->rt_clusters * cs)
-		return err_set(e, EFBIG, "%s: clusters of %llu bytes are too small for this disk", path,
-			       (unsigned long long)cs);
+		return err_set(e, EFBIG, "%s: clusters of %llu bytes are too small for this disk",
+			       path, (unsigned long long)cs);
 	h->rt_off = cs;
 	h->l1_off = (1 + h->rt_clusters + now) * cs;
 	h->l1_size = (u32)l2s;
@@ -157,12 +161,16 @@ static int ask_backing(const char *path, const struct image_spec *s, struct qcow
 	int r;
 
 	if (snprintf(h->backing, sizeof(h->backing), "%s", s->backing) >= (int)sizeof(h->backing))
-		return err_set(e, ENAMETOOLONG, "%s: the name of its backing file is too long", path);
+		return err_set(e, ENAMETOOLONG, "%s: the name of its backing file is too long",
+			       path);
 	if (s->backing_format)
 		snprintf(h->backing_format, sizeof(h->backing_format), "%s", s->backing_format);
 	if (s->backing_busy)
-		return s->size && s->backing_format ? 0 : err_set(e, EINVAL, "%s: size and format of the "
-								  "backing file are needed", path);
+		return s->size && s->backing_format ? 0
+						    : err_set(e, EINVAL,
+							      "%s: size and format of the "
+							      "backing file are needed",
+							      path);
 	r = backing_path(path, s->backing, where, sizeof(where), e);
 	if (r)
 		return r;
@@ -170,10 +178,12 @@ static int ask_backing(const char *path, const struct image_spec *s, struct qcow
 	r = i ? image_info(where, i, e) : err_set(e, ENOMEM, "%s: out of memory", path);
 	if (r) {
 		err_context(e, "backing file of %s", path);
-	} else if (s->backing_format && !strcmp(s->backing_format, "qcow2") && strcmp(i->format, "qcow2")) {
+	} else if (s->backing_format && !strcmp(s->backing_format, "qcow2") &&
+		   strcmp(i->format, "qcow2")) {
 		r = err_set(e, EINVAL, "%s: is no qcow2 image", where);
 	} else {
-		/* A raw file may begin like a qcow2 image; a guess is written down as what it is. */
+		/* A raw file may begin like a qcow2 image; a guess is written down as what it is.
+		 */
 		if (!s->backing_format)
 			strcpy(h->backing_format, i->format);
 		if (!h->size)
@@ -190,16 +200,19 @@ int image_create_fd(int fd, const char *path, const struct image_spec *s, struct
 	int r = 0;
 
 	if (s->size % BLOCK_SECTOR || s->size > INT64_MAX / 2)
-		return err_set(e, EINVAL, "%s: a disk's size is a multiple of %u bytes", path, BLOCK_SECTOR);
+		return err_set(e, EINVAL, "%s: a disk's size is a multiple of %u bytes", path,
+			       BLOCK_SECTOR);
 	if (!s->size && !s->backing)
 		return err_set(e, EINVAL, "%s: a size is needed", path);
 	if (!strcmp(s->format, "raw")) {
 		if (s->backing)
-			return err_set(e, EINVAL, "%s: a raw image has no backing file; qcow2 can", path);
+			return err_set(e, EINVAL, "%s: a raw image has no backing file; qcow2 can",
+				       path);
 		return ftruncate(fd, (off_t)s->size) < 0 ? err_errno(e, "%s", path) : 0;
 	}
 	if (strcmp(s->format, "qcow2"))
-		return err_set(e, EINVAL, "%s: format \"%.32s\": raw or qcow2 is needed", path, s->format);
+		return err_set(e, EINVAL, "%s: format \"%.32s\": raw or qcow2 is needed", path,
+			       s->format);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return err_set(e, ENOMEM, "%s: out of memory", path);
@@ -209,7 +222,8 @@ int image_create_fd(int fd, const char *path, const struct image_spec *s, struct
 	h->size = s->size;
 	if ((h->version != 2 && h->version != 3) || h->cluster_bits < QCOW2_CLUSTER_BITS_MIN ||
 	    h->cluster_bits > QCOW2_CLUSTER_BITS_MAX)
-		r = err_set(e, EINVAL, "%s: qcow2 has versions 2 and 3, and clusters of 512 bytes to 2 MiB",
+		r = err_set(e, EINVAL,
+			    "%s: qcow2 has versions 2 and 3, and clusters of 512 bytes to 2 MiB",
 			    path);
 	if (!r && s->backing)
 		r = ask_backing(path, s, h, e);
@@ -255,8 +269,8 @@ int image_publish(const char *path, bool replace, image_fill_fn *fill, void *ctx
 	bool named;
 	int r;
 
-	if (snprintf(dir, sizeof(dir), "%.*s", slash ? (int)MAX(slash - path, 1) : 1, slash ? path : ".") >=
-	    (int)sizeof(dir) ||
+	if (snprintf(dir, sizeof(dir), "%.*s", slash ? (int)MAX(slash - path, 1) : 1,
+		     slash ? path : ".") >= (int)sizeof(dir) ||
 	    snprintf(temp, sizeof(temp), "%s.%d.tmp", path, (int)getpid()) >= (int)sizeof(temp))
 		return err_set(e, ENAMETOOLONG, "%s", path);
 	if (!lstat(path, &st) && (!replace || !S_ISREG(st.st_mode)))

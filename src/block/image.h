@@ -9,7 +9,7 @@
 struct image_spec {
 	const char *format;		/* "raw", "qcow2" */
 	u64 size;			/* bytes; 0 with @backing: its size */
-	const char *backing;		/* qcow2; as it is to stand in the file: relative to its folder */
+	const char *backing; /* qcow2; as it is to stand in the file: relative to its folder */
 	const char *backing_format;	/* NULL: look at it */
 	unsigned cluster_bits;		/* qcow2: 9 .. 21; 0: 16 */
 	unsigned version;		/* qcow2: 2 or 3; 0: 3 */
@@ -51,8 +51,8 @@ struct image_check {
 	u64 repaired;
 	char first[256];		/* the first error, for people */
 };
-/* Check a qcow2 image's tables; @repair: rewrite refcounts that are wrong. Progress: bytes of how many.
- * -ENOTSUP for formats without metadata. */
+/* Check a qcow2 image's tables; @repair: rewrite refcounts that are wrong. Progress: bytes of how
+ * many. -ENOTSUP for formats without metadata. */
 typedef void image_progress_fn(void *ctx, u64 done, u64 total);
 int image_check(const char *path, bool repair, struct image_check *out, image_progress_fn *fn,
 		void *ctx, struct err *e);

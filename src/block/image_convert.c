@@ -33,7 +33,8 @@ static int copy(struct convert *c, struct block *dst, u8 *buf, struct err *e)
 		int r = block_rw(c->src, BLOCK_READ, off, buf, len);
 
 		if (r)
-			return err_set(e, -r, "read at %llu: %s", (unsigned long long)off, strerror(-r));
+			return err_set(e, -r, "read at %llu: %s", (unsigned long long)off,
+				       strerror(-r));
 		for (u64 at = 0; at < len; at += MIN(GRAIN, len - at)) {
 			u64 n = MIN(GRAIN, len - at);
 
@@ -48,8 +49,8 @@ static int copy(struct convert *c, struct block *dst, u8 *buf, struct err *e)
 		if (!r && from < len)
 			r = block_rw(dst, BLOCK_WRITE, off + from, buf + from, len - from);
 		if (r)
-			return err_set(e, -r, "%s: write at %llu: %s", c->dst, (unsigned long long)off,
-				       strerror(-r));
+			return err_set(e, -r, "%s: write at %llu: %s", c->dst,
+				       (unsigned long long)off, strerror(-r));
 		if (c->fn)
 			c->fn(c->ctx, off + len, size);
 	}

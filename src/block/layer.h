@@ -19,15 +19,15 @@ struct raw_options {
 	bool unsafe;			/* flushes are ignored */
 	bool discard;
 	bool grows;			/* holds another format: as long as it needs to be */
-	bool guarded;			/* the format was guessed: no header of another may be written */
+	bool guarded; /* the format was guessed: no header of another may be written */
 };
 /* @fd is taken, also on failure. */
-int raw_new(struct block **out, struct loop *l, int fd, const char *path, const struct raw_options *o,
-	    struct err *e);
+int raw_new(struct block **out, struct loop *l, int fd, const char *path,
+	    const struct raw_options *o, struct err *e);
 
 /* --- lock.c: who may use a file --- */
-/* Keep others from using @fd's file: @exclusive, at all; else, from writing. The lock lives as long as
- * the open file description. -EBUSY names the holder. */
+/* Keep others from using @fd's file: @exclusive, at all; else, from writing. The lock lives as long
+ * as the open file description. -EBUSY names the holder. */
 int file_lock(int fd, bool exclusive, const char *path, struct err *e);
 /* Does somebody else have it open for writing? */
 bool file_written(int fd);

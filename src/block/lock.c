@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* lock.c - one writer, or any number of readers, for each image file.
  *
- * Locks of open file descriptions (fcntl(2), F_OFD_SETLK): they end with the last descriptor however a
- * process ends, hold within one process too, and travel with a descriptor. The bytes are those that
- * QEMU's tools lock (one for each right that is used, from 100, and for each right that is denied to
- * others, from 200), so that qemu-img and penta keep out of each other's way:
+ * Locks of open file descriptions (fcntl(2), F_OFD_SETLK): they end with the last descriptor
+ * however a process ends, hold within one process too, and travel with a descriptor. The bytes are
+ * those that QEMU's tools lock (one for each right that is used, from 100, and for each right that
+ * is denied to others, from 200), so that qemu-img and penta keep out of each other's way:
  *
  *	a reader	reads: 100; denies writing: 201, resizing: 203	(shared locks)
  *	a writer	all of 100..103 and 200..203			(exclusive) */
@@ -155,8 +155,8 @@ void image_holder(int fd, char *buf, size_t len)
 		snprintf(path, sizeof(path), "/proc/%.20s/fd", p->d_name);
 		fds = opendir(path);
 		while (fds && (d = readdir(fds)))
-			if (!fstatat(dirfd(fds), d->d_name, &other, 0) && other.st_dev == st.st_dev &&
-			    other.st_ino == st.st_ino) {
+			if (!fstatat(dirfd(fds), d->d_name, &other, 0) &&
+			    other.st_dev == st.st_dev && other.st_ino == st.st_ino) {
 				describe(p->d_name, buf, len);
 				break;
 			}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2.c - images that grow as they are written, over a backing file: opened, resized, closed.
- * After: QEMU docs/interop/qcow2.txt, versions 2 and 3. qcow2_impl.h says how the parts fit together.
+ * After: QEMU docs/interop/qcow2.txt, versions 2 and 3. qcow2_impl.h says how the parts fit
+ * together.
  *
- * Compressed clusters are read, and written anew as plain ones. Internal snapshots are left alone: an
- * image that has some is opened for reading only. */
+ * Compressed clusters are read, and written anew as plain ones. Internal snapshots are left alone:
+ * an image that has some is opened for reading only. */
 #include "block/qcow2_impl.h"
 #include "base/bytes.h"
 #include "base/trace.h"		// log_msg
@@ -11,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TABLES_BYTES (32 * MiB)		/* tables in memory: L2 tables for 256 GiB of disk, or 16 at least */
+#define TABLES_BYTES                                                                               \
+	(32 * MiB) /* tables in memory: L2 tables for 256 GiB of disk, or 16 at least */
 #define TABLES_MIN 16
 #define TABLES_MOST 16384
 
@@ -36,8 +38,10 @@ void qcow2_end(struct qcow2 *q, struct block_req *r, int ret)
 int qcow2_damaged(struct qcow2 *q, const char *what, u64 off)
 {
 	if (!q->corrupt)
-		log_msg(LOG_ERROR, "%s: the image is damaged: %s at %#llx; `penta image check` tells "
-			"more", q->path, what, (unsigned long long)off);
+		log_msg(LOG_ERROR,
+			"%s: the image is damaged: %s at %#llx; `penta image check` tells "
+			"more",
+			q->path, what, (unsigned long long)off);
 	q->corrupt = true;
 	return -EIO;
 }
@@ -154,7 +158,7 @@ static int alloc_at_end(struct qcow2 *q, u64 n, u64 *off)
 			if (r == -EAGAIN)
 				wait_for(q, &w);
 			else if (!r && have && at != *off + (have << q->bits))
-				have = 0;	/* a refcount block came between; the first ones leak */
+				have = 0; /* a refcount block came between; the first ones leak */
 			if (!r && !have)
 				*off = at;
 			if (!r)
@@ -254,8 +258,10 @@ static int qcow2_resize(struct block *b, u64 size, struct err *e)
 	int r;
 
 	if (size < b->info.size)
-		return err_set(e, ENOTSUP, "%s: a qcow2 image cannot be made smaller; copy what is in it "
-			       "into a smaller one", q->path);
+		return err_set(e, ENOTSUP,
+			       "%s: a qcow2 image cannot be made smaller; copy what is in it "
+			       "into a smaller one",
+			       q->path);
 	if (n * 8 > QCOW2_TABLE_MAX)
 		return err_set(e, EFBIG, "%s: a disk of this size needs larger clusters", q->path);
 	r = grow_refcount_table(q, size, e);
@@ -318,11 +324,13 @@ static int read_entries(struct qcow2 *q, u64 off, u64 n, u64 **out, struct err *
 static int may_write(const struct qcow2 *q, struct err *e)
 {
 	if (q->h.nsnapshots)
-		return err_set(e, ENOTSUP, "%s: has %u internal snapshots, which are not supported; "
-			       "it can be read (ro), or copied with `penta image convert`", q->path,
-			       q->h.nsnapshots);
+		return err_set(e, ENOTSUP,
+			       "%s: has %u internal snapshots, which are not supported; "
+			       "it can be read (ro), or copied with `penta image convert`",
+			       q->path, q->h.nsnapshots);
 	if (q->h.incompatible & QCOW2_CORRUPT)
-		return err_set(e, EUCLEAN, "%s: is marked as damaged; it can be read (ro)", q->path);
+		return err_set(e, EUCLEAN, "%s: is marked as damaged; it can be read (ro)",
+			       q->path);
 	if (q->h.incompatible & QCOW2_DIRTY)
 		return err_set(e, EUCLEAN, "%s: was not closed, and its refcounts are out of date; "
 			       "`penta image check --repair` mends that", q->path);
@@ -356,7 +364,7 @@ static int prepare(struct qcow2 *q, struct err *e)
 		r = read_entries(q, q->h.rt_off, q->rt_n, &q->rt, e);
 	if (!r)
 		r = grow_refcount_table(q, q->h.size, e);
-	if (!r && q->h.autoclear) {	/* what others keep in the file will not be kept up to date */
+	if (!r && q->h.autoclear) { /* what others keep in the file will not be kept up to date */
 		q->h.autoclear = 0;
 		r = write_header(q, &q->h);
 		if (r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qcow2_check.c - does everything in a qcow2 image agree? Each reference is followed and counted, then
- * the counts are compared with those that the image keeps. Counts that are too high are leaks: room is
- * lost, nothing else. Whatever else is wrong is an error.
+/* qcow2_check.c - does everything in a qcow2 image agree? Each reference is followed and counted,
+ * then the counts are compared with those that the image keeps. Counts that are too high are leaks:
+ * room is lost, nothing else. Whatever else is wrong is an error.
  *
  * Repairing means to write the counts as they should be, and the flags that depend on them; entries
  * that point nowhere cannot be mended. */
@@ -144,7 +144,8 @@ static void count_data(struct check *c, u64 e)
 		c->out->compressed++;
 		c->out->allocated++;
 		/* The last one may end before its last sector does. */
-		refer(c, off, MIN(n, MAX(c->nclusters * c->cs, off + 1) - off), "compressed cluster");
+		refer(c, off, MIN(n, MAX(c->nclusters * c->cs, off + 1) - off),
+		      "compressed cluster");
 	} else if (off) {
 		if (aligned(c, off, "cluster"))
 			refer(c, off, c->cs, "cluster");
@@ -349,7 +350,8 @@ static int run_check(struct check *c, struct err *e)
 		r = qcow2_header_parse(head, QCOW2_HEAD, c->path, &c->h, e);
 	free(head);
 	if (!r && c->h.nsnapshots)
-		r = err_set(e, ENOTSUP, "%s: has internal snapshots, which are not supported", c->path);
+		r = err_set(e, ENOTSUP, "%s: has internal snapshots, which are not supported",
+			    c->path);
 	if (!r && fstat(c->fd, &st) < 0)
 		r = err_errno(e, "%s", c->path);
 	if (r)
@@ -358,8 +360,8 @@ static int run_check(struct check *c, struct err *e)
 	c->per_block = c->cs * 8 >> c->h.refcount_order;
 	c->nclusters = ((u64)st.st_size + c->cs - 1) / c->cs;
 	if (c->nclusters > CLUSTERS_MAX)
-		return err_set(e, EFBIG, "%s: a file of %llu clusters is too large to check", c->path,
-			       (unsigned long long)c->nclusters);
+		return err_set(e, EFBIG, "%s: a file of %llu clusters is too large to check",
+			       c->path, (unsigned long long)c->nclusters);
 	c->room = c->nclusters + c->nclusters / 64 + 64;
 	c->count = calloc(c->room, sizeof(*c->count));
 	c->rt_n = c->h.rt_clusters << (c->h.cluster_bits - 3);

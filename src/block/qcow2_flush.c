@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qcow2_flush.c - all that was written becomes durable, in an order that a power cut may end anywhere.
+/* qcow2_flush.c - all that was written becomes durable, in an order that a power cut may end
+ * anywhere.
  *
  *	counts:	refcount blocks			(data is on its way already: its writes are over)
  *		------ barrier ------
@@ -10,9 +11,10 @@
  *	roots:	entries of the L1 table		only when L2 tables are new
  *		------ barrier ------
  *
- * A barrier that has nothing behind it is left out, so that a flush after plain overwriting costs one,
- * and one after allocation two. What is written are copies, all taken when the flush begins: what
- * changes meanwhile belongs to the next. Requests that come during a flush share the next one. */
+ * A barrier that has nothing behind it is left out, so that a flush after plain overwriting costs
+ * one, and one after allocation two. What is written are copies, all taken when the flush begins:
+ * what changes meanwhile belongs to the next. Requests that come during a flush share the next one.
+*/
 #include "block/qcow2_impl.h"
 #include "base/bytes.h"
 #include <errno.h>
@@ -79,7 +81,8 @@ static bool copy_table(struct flush *f, struct table *t, enum stage s)
 }
 
 /* Entries [*from, *to) of a table that is in memory as a whole. */
-static bool copy_root(struct flush *f, const u64 *v, u64 n, u64 off, u64 *from, u64 *to, enum stage s)
+static bool copy_root(struct flush *f, const u64 *v, u64 n, u64 off, u64 *from, u64 *to,
+		      enum stage s)
 {
 	u64 lo = *from & ~63ull, hi = (*to + 63) & ~63ull;	/* whole sectors */
 	struct copy *c;
@@ -192,8 +195,8 @@ static void barrier(struct flush *f)
 	block_submit(f->q->file, &f->barrier);
 }
 
-/* A stage's writes, or a barrier, are over. Stages without writes are passed by; the barrier behind the
- * first is needed before anything refers to the data. */
+/* A stage's writes, or a barrier, are over. Stages without writes are passed by; the barrier behind
+ * the first is needed before anything refers to the data. */
 static void go_on(struct flush *f)
 {
 	enum stage s = f->stage;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2_header.c - the first cluster of a qcow2 image: read, checked field by field, and made.
  * After: QEMU docs/interop/qcow2.txt. All fields are big-endian.
- * Not done: encryption, external data files, extended L2 entries, bitmaps (dropped when written to). */
+ * Not done: encryption, external data files, extended L2 entries, bitmaps (dropped when written
+ * to). */
 #include "block/qcow2.h"
 #include "base/bytes.h"
 #include <errno.h>
@@ -10,11 +11,27 @@
 
 /* Offsets in the header. Version 2 ends at 72; what is missing of version 3 has its default. */
 enum {
-	H_MAGIC = 0, H_VERSION = 4, H_BACKING_OFF = 8, H_BACKING_LEN = 16, H_CLUSTER_BITS = 20,
-	H_SIZE = 24, H_CRYPT = 32, H_L1_SIZE = 36, H_L1_OFF = 40, H_RT_OFF = 48, H_RT_CLUSTERS = 56,
-	H_NSNAPSHOTS = 60, H_SNAPSHOTS_OFF = 64, V2_LENGTH = 72,
-	H_INCOMPATIBLE = 72, H_COMPATIBLE = 80, H_AUTOCLEAR = 88, H_REFCOUNT_ORDER = 96, H_LENGTH = 100,
-	V3_LENGTH = 104, H_COMPRESSION = 104,
+	H_MAGIC = 0,
+	H_VERSION = 4,
+	H_BACKING_OFF = 8,
+	H_BACKING_LEN = 16,
+	H_CLUSTER_BITS = 20,
+	H_SIZE = 24,
+	H_CRYPT = 32,
+	H_L1_SIZE = 36,
+	H_L1_OFF = 40,
+	H_RT_OFF = 48,
+	H_RT_CLUSTERS = 56,
+	H_NSNAPSHOTS = 60,
+	H_SNAPSHOTS_OFF = 64,
+	V2_LENGTH = 72,
+	H_INCOMPATIBLE = 72,
+	H_COMPATIBLE = 80,
+	H_AUTOCLEAR = 88,
+	H_REFCOUNT_ORDER = 96,
+	H_LENGTH = 100,
+	V3_LENGTH = 104,
+	H_COMPRESSION = 104,
 };
 enum { EXT_END = 0, EXT_BACKING_FORMAT = 0xe2792aca };	/* header extensions */
 #define EXTERNAL_DATA BIT(2)
@@ -32,11 +49,13 @@ static int read_extensions(const u8 *p, u32 at, u32 end, const char *path, struc
 		if (type == EXT_END)
 			return 0;
 		if (len > end - at)
-			return err_set(e, EINVAL, "%s: header extension %#x of %u bytes does not fit", path,
+			return err_set(e, EINVAL,
+				       "%s: header extension %#x of %u bytes does not fit", path,
 				       type, len);
 		if (type == EXT_BACKING_FORMAT) {
 			if (len >= sizeof(h->backing_format) || memchr(p + at, 0, len))
-				return err_set(e, EINVAL, "%s: format of the backing file has %u bytes", path,
+				return err_set(e, EINVAL,
+					       "%s: format of the backing file has %u bytes", path,
 					       len);
 			memcpy(h->backing_format, p + at, len);
 		}
@@ -46,8 +65,8 @@ static int read_extensions(const u8 *p, u32 at, u32 end, const char *path, struc
 }
 
 /* A table of @n entries of 8 bytes at @off. */
-static int check_table(const struct qcow2_header *h, const char *path, const char *what, u64 off, u64 n,
-		       struct err *e)
+static int check_table(const struct qcow2_header *h, const char *path, const char *what, u64 off,
+		       u64 n, struct err *e)
 {
 	if (n * 8 > QCOW2_TABLE_MAX)
 		return err_set(e, EFBIG, "%s: %s of %llu entries; at most %llu", path, what,
@@ -62,7 +81,8 @@ static int check_features(const struct qcow2_header *h, const char *path, u32 cr
 	if (crypt)
 		return err_set(e, ENOTSUP, "%s: encrypted images are not supported", path);
 	if (h->incompatible & EXTERNAL_DATA)
-		return err_set(e, ENOTSUP, "%s: its data is in another file, which is not supported", path);
+		return err_set(e, ENOTSUP,
+			       "%s: its data is in another file, which is not supported", path);
 	if (h->incompatible & EXTENDED_L2)
 		return err_set(e, ENOTSUP, "%s: subclusters (extended_l2) are not supported", path);
 	if (h->incompatible & ~KNOWN)
@@ -71,7 +91,8 @@ static int check_features(const struct qcow2_header *h, const char *path, u32 cr
 	return 0;
 }
 
-int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_header *h, struct err *e)
+int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_header *h,
+		       struct err *e)
 {
 	u64 back_off, max, l2_bytes;
 	u32 back_len, crypt;
@@ -95,7 +116,8 @@ int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_h
 	h->refcount_order = 4;
 	h->header_length = V2_LENGTH;
 	if (h->version != 2 && h->version != 3)
-		return err_set(e, ENOTSUP, "%s: qcow2 version %u; 2 and 3 are supported", path, h->version);
+		return err_set(e, ENOTSUP, "%s: qcow2 version %u; 2 and 3 are supported", path,
+			       h->version);
 	if (h->cluster_bits < QCOW2_CLUSTER_BITS_MIN || h->cluster_bits > QCOW2_CLUSTER_BITS_MAX)
 		return err_set(e, EINVAL, "%s: cluster size 2^%u; qcow2 allows 2^9 to 2^21", path,
 			       h->cluster_bits);
@@ -111,7 +133,8 @@ int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_h
 		if (h->header_length < V3_LENGTH || h->header_length > max)
 			return err_set(e, EINVAL, "%s: header of %u bytes", path, h->header_length);
 		if (h->refcount_order > 6)
-			return err_set(e, EINVAL, "%s: refcounts of 2^%u bits; qcow2 allows 2^0 to 2^6", path,
+			return err_set(e, EINVAL,
+				       "%s: refcounts of 2^%u bits; qcow2 allows 2^0 to 2^6", path,
 				       h->refcount_order);
 	}
 	r = check_features(h, path, crypt, e);
@@ -125,7 +148,8 @@ int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_h
 		h->zstd = type == 1;
 	}
 	if (!h->size || h->size % BLOCK_SECTOR || h->size > INT64_MAX / 2)
-		return err_set(e, EINVAL, "%s: a disk of %llu bytes", path, (unsigned long long)h->size);
+		return err_set(e, EINVAL, "%s: a disk of %llu bytes", path,
+			       (unsigned long long)h->size);
 	r = check_table(h, path, "L1 table", h->l1_off, h->l1_size, e);
 	if (!r)
 		r = check_table(h, path, "refcount table", h->rt_off,
@@ -134,16 +158,16 @@ int qcow2_header_parse(const u8 *p, size_t len, const char *path, struct qcow2_h
 		return r;
 	l2_bytes = 1ull << (2 * h->cluster_bits - 3);
 	if ((h->size + l2_bytes - 1) / l2_bytes > h->l1_size)
-		return err_set(e, EINVAL, "%s: L1 table of %u entries is too small for %llu bytes", path,
-			       h->l1_size, (unsigned long long)h->size);
-	r = read_extensions(p, h->header_length, (u32)(back_off && back_off < max ? back_off : max), path, h,
-			    e);
+		return err_set(e, EINVAL, "%s: L1 table of %u entries is too small for %llu bytes",
+			       path, h->l1_size, (unsigned long long)h->size);
+	r = read_extensions(p, h->header_length, (u32)(back_off && back_off < max ? back_off : max),
+			    path, h, e);
 	if (r || !back_off)
 		return r;
 	if (back_len >= QCOW2_NAME_MAX || back_off > max || back_len > max - back_off ||
 	    memchr(p + back_off, 0, back_len))
-		return err_set(e, EINVAL, "%s: name of the backing file: %u bytes at %#llx", path, back_len,
-			       (unsigned long long)back_off);
+		return err_set(e, EINVAL, "%s: name of the backing file: %u bytes at %#llx", path,
+			       back_len, (unsigned long long)back_off);
 	memcpy(h->backing, p + back_off, back_len);
 	return 0;
 }
@@ -161,7 +185,8 @@ int qcow2_header_read(struct block *file, const char *path, struct qcow2_header 
 	return r;
 }
 
-int qcow2_header_make(u8 *p, size_t len, const struct qcow2_header *h, const char *path, struct err *e)
+int qcow2_header_make(u8 *p, size_t len, const struct qcow2_header *h, const char *path,
+		      struct err *e)
 {
 	size_t flen = strlen(h->backing_format), blen = strlen(h->backing), at;
 	size_t max = MIN(len, 1ull << h->cluster_bits);
@@ -169,7 +194,8 @@ int qcow2_header_make(u8 *p, size_t len, const struct qcow2_header *h, const cha
 	memset(p, 0, len);
 	at = h->version == 3 ? V3_LENGTH : V2_LENGTH;
 	if (at + 8 + flen + 8 + 8 + blen > max)
-		return err_set(e, ENAMETOOLONG, "%s: the name of the backing file does not fit into a cluster",
+		return err_set(e, ENAMETOOLONG,
+			       "%s: the name of the backing file does not fit into a cluster",
 			       path);
 	put_be32(p + H_MAGIC, QCOW2_MAGIC);
 	put_be32(p + H_VERSION, h->version);

@@ -9,8 +9,8 @@
  *
  * What holds at every moment, so that a crash or a power cut costs at most lost clusters (leaks):
  *  1. Nothing on the disk refers to a cluster whose refcount is 0 on the disk, or whose content
- *     (data, copied data, a table) is not there yet. qcow2_flush.c: counts and data first, then what
- *     refers to them.
+ *     (data, copied data, a table) is not there yet. qcow2_flush.c: counts and data first, then
+ * what refers to them.
  *  2. A cluster that was let go is used again, and counted down, only when nothing on the disk
  *     refers to it any more, and no read of it is under way.
  *  3. Tables are changed in memory alone; a flush writes copies, taken all at one moment.
@@ -27,7 +27,7 @@ struct parked {				/* work that waits */
 	struct parked *next;
 };
 void park(struct parked **list, struct parked *p);
-void unpark(struct parked **list);	/* run all of them; those that park again wait for next time */
+void unpark(struct parked **list); /* run all of them; those that park again wait for next time */
 
 /* --- qcow2_table.c --- */
 
@@ -114,7 +114,8 @@ void table_dirty(struct table *t, u64 from, u64 to);
 int table_room(struct qcow2 *q, struct parked *p);
 void tables_free(struct qcow2 *q);
 
-/* Up to @n free clusters in a row, now in use. -EAGAIN as above, -ENOSPC. *@clean: they read as zeros. */
+/* Up to @n free clusters in a row, now in use. -EAGAIN as above, -ENOSPC. *@clean: they read as
+ * zeros. */
 int cluster_alloc(struct qcow2 *q, u64 n, struct parked *p, u64 *off, u64 *got, bool *clean);
 /* These were never referred to on the disk: free at once. */
 void cluster_unalloc(struct qcow2 *q, u64 off, u64 n);

@@ -9,7 +9,10 @@
 static int inflate_deflate(const u8 *in, size_t in_len, u8 *out, size_t out_len)
 {
 	z_stream s = {
-		.next_in = (u8 *)in, .avail_in = (uInt)in_len, .next_out = out, .avail_out = (uInt)out_len,
+		.next_in = (u8 *)in,
+		.avail_in = (uInt)in_len,
+		.next_out = out,
+		.avail_out = (uInt)out_len,
 	};
 	int r;
 

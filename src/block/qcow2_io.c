@@ -2,9 +2,9 @@
 /* qcow2_io.c - a request is taken apart into pieces that lie in a row in the file, in the backing
  * file, or nowhere; clusters are allocated, and what of them is not written is copied.
  *
- * A piece under way is an operation. Two writes to a cluster may overlap in time only when both write
- * in place; else the later one is parked until the earlier is over. Reads wait for nobody: what they
- * read is either the old or the new. */
+ * A piece under way is an operation. Two writes to a cluster may overlap in time only when both
+ * write in place; else the later one is parked until the earlier is over. Reads wait for nobody:
+ * what they read is either the old or the new. */
 #include "block/qcow2_impl.h"
 #include "base/bytes.h"
 #include <errno.h>
@@ -40,7 +40,7 @@ struct op {				/* a piece of it */
 	u64 host, nclusters;
 	bool fresh;			/* the clusters were allocated now, not before */
 	u64 old_off, old_n;		/* what the (one) cluster had before, to be let go */
-	u8 *cow;			/* @head bytes before the data, @tail behind it; or data too */
+	u8 *cow; /* @head bytes before the data, @tail behind it; or data too */
 	u64 head, tail, cow_len;
 	struct block_req part[2];	/* reading them */
 	struct iovec part_iov[2];
@@ -320,7 +320,8 @@ static int read_packed(struct qreq *qr, u64 off, u64 len, u64 e)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(q->inflated); i++)
 		if (q->inflated[i] && q->inflated[i]->entry == e) {
-			fill(qr->r, off - qr->r->off, len, q->inflated[i]->data + (off & (q->cs - 1)));
+			fill(qr->r, off - qr->r->off, len,
+			     q->inflated[i]->data + (off & (q->cs - 1)));
 			return 0;
 		}
 	packed_place(q, e, &at, &n);
@@ -366,7 +367,8 @@ static int read_piece(struct qreq *qr, u64 off, u64 *len)
 			u64 e2 = l2_entry(q, t, off + run);
 
 			if (where_is(q, e2) != w ||
-			    (w == DATA && (e2 & QCOW2_OFFSET) != host + ((off & (q->cs - 1)) + run)))
+			    (w == DATA &&
+			     (e2 & QCOW2_OFFSET) != host + ((off & (q->cs - 1)) + run)))
 				break;
 			run += q->cs;
 		}
@@ -393,8 +395,8 @@ static int read_piece(struct qreq *qr, u64 off, u64 *len)
 
 /* --- writes --- */
 
-/* The data of [off, off+len): the request's own, or zeros for a request to write zeroes. @out has room
- * for r->niov + 1 pieces. */
+/* The data of [off, off+len): the request's own, or zeros for a request to write zeroes. @out has
+ * room for r->niov + 1 pieces. */
 static unsigned source(const struct block_req *r, u64 off, u64 len, u8 *zeros, struct iovec *out)
 {
 	if (r->op == BLOCK_WRITE)
@@ -505,8 +507,13 @@ static void read_parts(struct op *op)
 			continue;
 		op->part_iov[i] = (struct iovec){ buf[i], n };
 		op->part[i] = (struct block_req){
-			.op = BLOCK_READ, .off = at[i], .len = n, .iov = &op->part_iov[i], .niov = 1,
-			.done = on_part, .ctx = op,
+			.op = BLOCK_READ,
+			.off = at[i],
+			.len = n,
+			.iov = &op->part_iov[i],
+			.niov = 1,
+			.done = on_part,
+			.ctx = op,
 		};
 		op->reading++;
 		block_submit(&q->b, &op->part[i]);
@@ -677,7 +684,8 @@ static int write_piece(struct qreq *qr, u64 off, u64 *len)
 		*len = n;
 		return write_inplace(qr, off, n, host + (off & (q->cs - 1)));
 	}
-	/* Whatever is going on in the first cluster; the others are looked at when they are taken. */
+	/* Whatever is going on in the first cluster; the others are looked at when they are taken.
+	 */
 	op = conflict(q, OP_ALLOC, off >> q->bits, off >> q->bits);
 	if (op) {
 		park(&op->waiters, &qr->parked);

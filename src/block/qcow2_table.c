@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* qcow2_table.c - L2 tables and refcount blocks in memory: as many as fit, the least recently used
- * clean one goes first. When all are dirty a flush is started, and whoever needs room waits for it. */
+ * clean one goes first. When all are dirty a flush is started, and whoever needs room waits for it.
+ */
 #include "block/qcow2_impl.h"
 #include <errno.h>
 #include <stdlib.h>

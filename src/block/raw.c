@@ -2,8 +2,9 @@
 /* raw.c - a regular file or a block device, byte for byte: the lowest layer of every disk.
  *
  * A transfer may end early; what is left is asked for again. A file that has become shorter than it
- * was reads as -EIO there, never as made-up zeros; only the sector in which the file ends is filled up.
- * With O_DIRECT (cache=none) buffers that are not aligned go through a bounce buffer, piece by piece. */
+ * was reads as -EIO there, never as made-up zeros; only the sector in which the file ends is filled
+ * up. With O_DIRECT (cache=none) buffers that are not aligned go through a bounce buffer, piece by
+ * piece. */
 #include "block/layer.h"
 #include "base/bytes.h"		// get_be32
 #include "base/cleanup.h"
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 
 #define BOUNCE (256 * KiB)	/* bytes copied at once */
-#define ZEROS (64 * KiB)	/* written again and again where the file system cannot make zeros */
+#define ZEROS (64 * KiB) /* written again and again where the file system cannot make zeros */
 #define ZERO_IOVS 64
 #define GROWS_MAX (1ull << 62)
 #define PAGE 4096u		/* what O_DIRECT is content with everywhere */
@@ -380,8 +381,13 @@ static void raw_free(struct block *b)
 }
 
 static const struct block_ops raw_ops = {
-	.name = "raw", .submit = raw_submit, .poll = raw_poll, .plug = raw_plug, .resize = raw_resize,
-	.freeze = raw_freeze, .free = raw_free,
+	.name = "raw",
+	.submit = raw_submit,
+	.poll = raw_poll,
+	.plug = raw_plug,
+	.resize = raw_resize,
+	.freeze = raw_freeze,
+	.free = raw_free,
 };
 
 static int device_info(struct raw *raw, struct err *e)
@@ -409,13 +415,13 @@ static void direct_info(struct raw *raw, const struct stat *st)
 	u32 off = MAX(raw->b.info.logical, BLOCK_SECTOR), mem = off;
 
 #ifdef STATX_DIOALIGN
-	if (!statx(raw->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) && sx.stx_mask & STATX_DIOALIGN &&
-	    sx.stx_dio_offset_align) {
+	if (!statx(raw->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) &&
+	    sx.stx_mask & STATX_DIOALIGN && sx.stx_dio_offset_align) {
 		off = MAX(off, sx.stx_dio_offset_align);
 		mem = sx.stx_dio_mem_align;
 	} else
 #endif
-	if (!raw->device) {
+		if (!raw->device) {
 		void *buf;
 
 		/* Try a sector; else a page. */
@@ -432,8 +438,8 @@ static void direct_info(struct raw *raw, const struct stat *st)
 	raw->b.info.physical = MAX(raw->b.info.physical, off);
 }
 
-int raw_new(struct block **out, struct loop *l, int fd, const char *path, const struct raw_options *o,
-	    struct err *e)
+int raw_new(struct block **out, struct loop *l, int fd, const char *path,
+	    const struct raw_options *o, struct err *e)
 {
 	struct raw *raw = calloc(1, sizeof(*raw));
 	struct stat st;
@@ -462,7 +468,8 @@ int raw_new(struct block **out, struct loop *l, int fd, const char *path, const 
 	else if (S_ISBLK(st.st_mode))
 		r = device_info(raw, e);
 	else if (!S_ISREG(st.st_mode))
-		r = err_set(e, EINVAL, "%s: a disk image is a regular file or a block device", path);
+		r = err_set(e, EINVAL, "%s: a disk image is a regular file or a block device",
+			    path);
 	else
 		raw->eof = (u64)st.st_size;
 	raw->device = !r && S_ISBLK(st.st_mode);
@@ -471,10 +478,12 @@ int raw_new(struct block **out, struct loop *l, int fd, const char *path, const 
 	/* BLKDISCARD and BLKZEROOUT are ioctls, which io_uring has not. */
 	if (!r && raw->device && !raw->aio->helper && raw->aio->ops != &aio_threads)
 		r = aio_new(&raw->aio->helper, l, "threads", raw->aio->sandbox, e);
-	raw->b.info.size = raw->grows ? GROWS_MAX : (raw->eof + BLOCK_SECTOR - 1) & ~(u64)(BLOCK_SECTOR - 1);
+	raw->b.info.size =
+		raw->grows ? GROWS_MAX : (raw->eof + BLOCK_SECTOR - 1) & ~(u64)(BLOCK_SECTOR - 1);
 	raw->b.info.end = raw->eof;
 	if (!r && !raw->grows && raw->b.info.size % raw->b.info.logical)
-		r = err_set(e, EINVAL, "%s: without the host's cache its length must be a multiple of %u",
+		r = err_set(e, EINVAL,
+			    "%s: without the host's cache its length must be a multiple of %u",
 			    path, raw->b.info.logical);
 	if (r) {
 		raw_free(&raw->b);

@@ -111,7 +111,9 @@ static void on_done(struct block_req *r, int ret)
 
 	if (ret)
 		log_limited(LOG_WARN, "disk: %s at sector %llu: error %d",
-			    r->op == BLOCK_READ ? "read" : r->op == BLOCK_WRITE ? "write" : "request",
+			    r->op == BLOCK_READ	   ? "read"
+			    : r->op == BLOCK_WRITE ? "write"
+						   : "request",
 			    (unsigned long long)(r->off / BLOCK_SECTOR), -ret);
 	for (; q; q = next) {
 		next = q->merged;
@@ -417,7 +419,8 @@ static int vblk_post_load(void *dev, struct err *e)
 	struct vblk *d = dev;
 
 	if (d->capacity != d->b->info.size / BLOCK_SECTOR)
-		return err_set(e, EINVAL, "the disk had %llu sectors when it was saved, and has %llu",
+		return err_set(e, EINVAL,
+			       "the disk had %llu sectors when it was saved, and has %llu",
 			       (unsigned long long)d->capacity,
 			       (unsigned long long)(d->b->info.size / BLOCK_SECTOR));
 	return virtio_post_load(&d->v, e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* cut.h - a file layer for tests (after the idea of SQLite's test6.c): requests end in random order,
- * and what was written since the last flush is held back. A power cut keeps, drops or trashes each
- * such write, sector by sector. Trashed are only sectors that had nothing yet: that a sector is written
- * whole or not at all is what formats rely on that change tables in place. */
+/* cut.h - a file layer for tests (after the idea of SQLite's test6.c): requests end in random
+ * order, and what was written since the last flush is held back. A power cut keeps, drops or
+ * trashes each such write, sector by sector. Trashed are only sectors that had nothing yet: that a
+ * sector is written whole or not at all is what formats rely on that change tables in place. */
 #ifndef PENTA_TESTS_CUT_H
 #define PENTA_TESTS_CUT_H
 
@@ -187,7 +187,7 @@ static void cut_power(struct cut *c, const char *path, bool trash)
 			struct cut_write s = { w.off + at, MIN(w.len - at, 512),
 					       w.data ? w.data + at : NULL };
 
-			if (fate == 0 || (fate == 2 && rnd(&c->seed) & 1))	/* all; some of it */
+			if (fate == 0 || (fate == 2 && rnd(&c->seed) & 1)) /* all; some of it */
 				cut_apply(disk, &len, &s);
 			else if (fate == 3 && rnd(&c->seed) & 1 &&
 				 !c->written[s.off / 512]) {

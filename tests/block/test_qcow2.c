@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* qcow2 against a mirror: random requests, many at once, ending in any order, on images of every kind;
- * power cuts at random moments; what qemu-img says of the result, where it is installed. */
+/* qcow2 against a mirror: random requests, many at once, ending in any order, on images of every
+ * kind; power cuts at random moments; what qemu-img says of the result, where it is installed. */
 #include "cut.h"
 #include "block/layer.h"
 #include "base/bytes.h"
@@ -49,7 +49,7 @@ static void checked(const char *path, bool leaks)
 struct model {
 	u64 size, nsect;
 	u64 *is;			/* by sector */
-	u64 *open;			/* requests under way that touch it, and those not flushed */
+	u64 *open; /* requests under way that touch it, and those not flushed */
 	u64 counter, seed;
 };
 
@@ -254,8 +254,8 @@ static struct block *over(struct cut *c, const char *base, bool discard)
 
 struct kind { unsigned version, bits; bool backing; };
 static const struct kind kinds[] = {
-	{ 3, 16, false }, { 3, 16, true }, { 3, 12, true }, { 3, 9, false }, { 3, 9, true }, { 2, 16, true },
-	{ 2, 10, false }, { 3, 21, true },
+	{ 3, 16, false }, { 3, 16, true }, { 3, 12, true },  { 3, 9, false },
+	{ 3, 9, true },	  { 2, 16, true }, { 2, 10, false }, { 3, 21, true },
 };
 
 static void make(const struct kind *k, struct model *m, const char **base)

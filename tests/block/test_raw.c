@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Raw files through io_uring and through threads, with the host's cache and without: random requests
- * against a mirror, ends of files, errors, locks, holes. */
+/* Raw files through io_uring and through threads, with the host's cache and without: random
+ * requests against a mirror, ends of files, errors, locks, holes. */
 #include "blocktest.h"
 #include <sys/wait.h>
 
@@ -57,10 +57,16 @@ static void storm(struct block *b, u8 *mirror, unsigned rounds, u64 seed)
 			struct io *p = &io[i];
 
 			p->r = (struct block_req){
-				.op = (enum block_op[]){ BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD,
-					BLOCK_WRITE_ZEROES, BLOCK_WRITE, BLOCK_READ, BLOCK_WRITE }[rnd(&seed) % 8],
-				.off = i * part + at, .len = len, .fua = rnd(&seed) % 16 == 0,
-				.unmap = rnd(&seed) & 1, .done = on_done, .ctx = p,
+				.op = (enum block_op[]){ BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH,
+							 BLOCK_DISCARD, BLOCK_WRITE_ZEROES,
+							 BLOCK_WRITE, BLOCK_READ,
+							 BLOCK_WRITE }[rnd(&seed) % 8],
+				.off = i * part + at,
+				.len = len,
+				.fua = rnd(&seed) % 16 == 0,
+				.unmap = rnd(&seed) & 1,
+				.done = on_done,
+				.ctx = p,
 			};
 			cut(p, p->buf, len, &seed);
 			if (p->r.op == BLOCK_WRITE) {
@@ -157,8 +163,12 @@ static void on_loop(void **st)
 			continue;
 		}
 		p.io.iov[0] = (struct iovec){ buf, 512 };
-		p.io.r = (struct block_req){ .op = BLOCK_READ, .len = 512, .iov = p.io.iov, .niov = 1,
-					     .done = on_loop_done, .ctx = &p };
+		p.io.r = (struct block_req){ .op = BLOCK_READ,
+					     .len = 512,
+					     .iov = p.io.iov,
+					     .niov = 1,
+					     .done = on_loop_done,
+					     .ctx = &p };
 		block_submit(p.b, &p.io.r);
 		loop_run(p.l);
 		assert_int_equal(p.left, 0);

@@ -53,7 +53,8 @@ static int disk_size(const char *s, u64 *size, struct err *e)
 	int r = parse_size(s, "SIZE", size, e);
 
 	if (!r && (!*size || *size > INT64_MAX / 2))
-		r = err_set(e, EINVAL, "SIZE %s: a disk has 1 KiB at least, and less than 4 EiB", s);
+		r = err_set(e, EINVAL, "SIZE %s: a disk has 1 KiB at least, and less than 4 EiB",
+			    s);
 	return r;
 }
 
@@ -271,18 +272,23 @@ static int check(const struct args *a, int npos, char **pos)
 }
 
 const struct verb verb_image_check = {
-	.name = "image check", .summary = "does everything in a qcow2 image agree?",
-	.usage = "[--repair] [--json] FILE", .options = check_options, .positional = "@file",
-	.run = check, .text =
-	"Exit status: 0 no errors, or mended; 3 room is lost, which is harmless (it happens when a\n"
-	"process or its host dies); 4 errors; 1 the image cannot be checked.\n",
+	.name = "image check",
+	.summary = "does everything in a qcow2 image agree?",
+	.usage = "[--repair] [--json] FILE",
+	.options = check_options,
+	.positional = "@file",
+	.run = check,
+	.text = "Exit status: 0 no errors, or mended; 3 room is lost, which is harmless (it "
+		"happens when a\n"
+		"process or its host dies); 4 errors; 1 the image cannot be checked.\n",
 };
 
 /* --- convert --- */
 
 enum convert_opt { V_FROM, V_FORMAT, V_CLUSTER, V_SIZE, V_FORCE, V_N };
 static const struct option convert_options[V_N + 1] = {
-	[V_FROM] = OPTION("from", "NAME", FORMATS, "format of SOURCE (default: what it looks like)"),
+	[V_FROM] =
+		OPTION("from", "NAME", FORMATS, "format of SOURCE (default: what it looks like)"),
 	[V_FORMAT] = OPTION("format", "NAME", FORMATS, "format of TARGET: qcow2 (default) or raw"),
 	[V_CLUSTER] = OPTION("cluster", "SIZE", "4K 64K 1M 2M", "unit of allocation of qcow2"),
 	[V_SIZE] = OPTION("size", "SIZE", NULL, "make the disk larger"),

@@ -46,9 +46,11 @@ static int unknown_sub(const struct verb *v, const char *name)
 	names[n] = NULL;
 	near = word_near(name, names);
 	if (near)
-		cli_error("no verb \"%s %s\"; did you mean \"%s %s\"?", v->name, name, v->name, near);
+		cli_error("no verb \"%s %s\"; did you mean \"%s %s\"?", v->name, name, v->name,
+			  near);
 	else
-		cli_error("no verb \"%s %s\"; `penta %s --help` lists them", v->name, name, v->name);
+		cli_error("no verb \"%s %s\"; `penta %s --help` lists them", v->name, name,
+			  v->name);
 	return EXIT_USAGE;
 }
 
