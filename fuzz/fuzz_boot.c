@@ -2,7 +2,8 @@
 /* fuzz_boot.c - the loaders of platform/boot/ on damaged kernels: good ones of each format with
  * bits turned, fields set to nasty numbers, pieces cut out or doubled, or cut short. They must
  * take the file or refuse it in one line; build with CONFIG=asan to see what they touch.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: the time). */
+ * How long: fuzz.h. */
+#include "fuzz.h"
 #include "../tests/platform/kernels.h"
 #include <stdio.h>
 #include <time.h>
@@ -104,29 +105,23 @@ static void one(struct kernels *k, struct ram *ram, const u8 *initrd)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
+	struct fuzz z = fuzz_begin(argc, argv, "fuzz_boot");
 	struct kernels k = { .file = calloc(1, FILE_MAX), .vmlinux = calloc(1, FILE_MAX) };
 	u8 *initrd = calloc(1, 64 * KiB);
-	unsigned long n = 0;
 	struct ram *ram;
 
-	printf("fuzz_boot: seed %llu\n", (unsigned long long)seed);
-	fflush(stdout);
-	rng = seed * 2 + 1;
+	rng = (z.seed + 1) * 2 + 1;
 	MUST(k.file && k.vmlinux && initrd && ram_new(&ram, 64 * MiB, NULL) == 0);
-	while (time(NULL) < end) {
+	for (u64 last = 0; fuzz_more(&z, last); last = 20) {
 		make_one(&k, (unsigned)rnd() & 15);
-		for (unsigned i = 0; i < 20; i++, n++) {
+		for (unsigned i = 0; i < 20; i++) {
 			damage(&k);
 			one(&k, ram, initrd);
 		}
 	}
-	printf("fuzz_boot: %lu kernels\n", n);
 	ram_free(ram);
 	free(k.file);
 	free(k.vmlinux);
 	free(initrd);
-	return 0;
+	return fuzz_end(&z);
 }

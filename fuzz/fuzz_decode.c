@@ -2,7 +2,8 @@
 /* fuzz_decode.c - the decoder and the disassembler on random and mutated bytes: never a byte read
  * beyond what is there (the next page is not readable), each cut-off asks for more, what is decoded
  * is within bounds, and it is the same whatever follows the instruction.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: the time). */
+ * How long: fuzz.h. */
+#include "fuzz.h"
 #include "x86/insn.h"
 #include <errno.h>
 #include <stdio.h>
@@ -80,19 +81,16 @@ static void one(u8 *page_end, const u8 *b, unsigned mode)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz z = fuzz_begin(argc, argv, "fuzz_decode");
 	u8 *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	u8 b[16], corpus[256][16];
 	unsigned long n = 0;
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
 
 	if (page == MAP_FAILED || mprotect(page + 4096, 4096, PROT_NONE))
 		return 1;
-	printf("fuzz_decode: seed %lu\n", (unsigned long)seed);
-	rng = seed * 2 + 1;
+	rng = (z.seed + 1) * 2 + 1;
 	memset(corpus, 0x0f, sizeof(corpus));
-	while ((n & 0xfff) || time(NULL) < end) {
+	while ((n & 0xfff) || fuzz_more(&z, n ? 0x1000 : 0)) {
 		unsigned mode = 2u << (rnd() % 3);
 		struct insn in;
 
@@ -117,6 +115,5 @@ int main(int argc, char **argv)
 			memcpy(corpus[rnd() & 255], b, 16);
 		n++;
 	}
-	printf("fuzz_decode: %lu byte strings\n", n);
-	return 0;
+	return fuzz_end(&z);
 }

@@ -498,7 +498,7 @@ static int take_lock(int dir, const char *name, struct err *e)
 static void member_path(struct sockaddr_un *a, int dir, const char *name)
 {
 	*a = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", dir, name);
+	snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%.80s", dir, name);
 }
 
 static int connect_one(struct sw *s, int dir, const char *name, struct err *e)
