@@ -58,13 +58,17 @@ else
 penta: $(B)/penta
 endif
 
-$(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB) | $(B)/layers
+$(B)/penta: $(B)/$(MAIN:.c=.o) $(LIB) | $(B)/layers $(B)/fuzzed
 	$(call say,LD $@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # An #include that points up or sideways ends the build.
 $(B)/layers: $(SRC) $(shell find src -name '*.h') tests/layers
 	@mkdir -p $(@D); tests/layers >/dev/null && touch $@
+
+# So does a device that no fuzzer drives.
+$(B)/fuzzed: $(SRC) fuzz/covers tests/fuzzed
+	@mkdir -p $(@D); tests/fuzzed build >/dev/null && touch $@
 
 # The list of objects is a prerequisite of its own: a file that goes must leave the library.
 $(B)/objects: FORCE
@@ -114,7 +118,7 @@ demo:			## boot a stock Debian kernel to a shell on this terminal
 	@tools/demo
 check:			## every test, on a fresh machine too; ends in "N passed, N failed, N skipped"
 	@tools/setup build test
-	@$(MAKE) --no-print-directory -j$(shell nproc) penta units
+	@$(MAKE) --no-print-directory -j$(shell nproc) penta units $(FUZZ)
 	@DIFF_CASES=2000000 tests/run
 units: $(UNIT)		## build the unit tests
 unit: units		## the unit tests alone

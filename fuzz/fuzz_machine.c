@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/trace.h"
 #include "block/block.h"
+#include "manage/agent/host.h"
 #include "net/net.h"
 #include "platform/lite/lite.h"
 #include "virtio/balloon.h"
@@ -20,8 +21,10 @@
 #include "virtio/vsock.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -109,6 +112,28 @@ static void add_vsock(struct fmachine *f)
 	must(lite_add_vsock(f->l, &v, &f->vsock, &e), &e);
 }
 
+/* A folder that goes with the process, whatever the guest makes in it. */
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *w)
+{
+	return remove(path);
+}
+static char share_dir[] = "/tmp/fuzz-machine.XXXXXX";
+static void remove_share(void) { nftw(share_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
+static void add_share(struct fmachine *f)
+{
+	struct lite_share s = { .name = "share0", .tag = "fuzz" };
+	struct err e = { 0 };
+
+	if (strchr(share_dir, 'X')) {
+		if (!mkdtemp(share_dir))
+			abort();
+		atexit(remove_share);
+	}
+	s.dir_fd = open(share_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	must(lite_add_share(f->l, &s, &e), &e);
+}
+
 static void find_devices(struct fmachine *f);
 
 static struct fmachine *fm_new(void)
@@ -122,6 +147,7 @@ static struct fmachine *fm_new(void)
 	struct lite_console con = { .name = "console", .nports = 3 };
 	struct lite_net net = { .name = "net0", .net = &f->net, .mac = { 2, 0, 0, 0, 0, 1 },
 				.queues = 2, .mtu = 1500 };
+	struct agent_host *agent;
 	struct lite_net unplugged = { .name = "net1", .mac = { 2, 0, 0, 0, 0, 2 }, .queues = 1 };
 	struct err e = { 0 };
 
@@ -141,6 +167,9 @@ static struct fmachine *fm_new(void)
 	must(lite_add_console(f->l, &con, &e), &e);
 	must(lite_add_balloon(f->l, "balloon", 0, &f->balloon, &e), &e);
 	add_vsock(f);
+	add_share(f);
+	must(agent_host_new(&agent, f->m, f->vsock, &e), &e);
+	must(machine_add_device(f->m, &agent_host_class, agent, "agent", &e), &e);
 	find_devices(f);
 	return f;
 }

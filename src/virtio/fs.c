@@ -144,8 +144,18 @@ static void settle(struct vfs *f, bool all)
 		return;
 	pthread_mutex_lock(&f->mutex);
 	f->hold = !all;
-	while (f->busy || (all && f->todo))
+	while (f->busy || (all && f->todo)) {
+		/* Between two requests the thread takes the machine lock. Never when the driver resets:
+		 * then it is to end one request, for which it needs no lock, and others must stay out. */
+		if (all)
+			machine_unlock(f->v.m);
 		pthread_cond_wait(&f->idle, &f->mutex);
+		if (all) {
+			pthread_mutex_unlock(&f->mutex);
+			machine_lock(f->v.m);
+			pthread_mutex_lock(&f->mutex);
+		}
+	}
 	f->hold = false;
 	c = f->todo;
 	f->todo = NULL;
