@@ -52,9 +52,14 @@ int agent_connect(const struct agent_dial *d, struct err *e)
 {
 	u64 begin = now_ms(), end = begin + (u64)d->timeout * 1000;
 	bool said = false;
+	sigset_t set;
 
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
 	for (;;) {
-		struct timespec pause = { .tv_nsec = RETRY_MS * 1000000l };
+		const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000l };
 		int fd = d->dial(d->ctx, e), r;
 
 		if (fd < 0)
@@ -75,7 +80,8 @@ int agent_connect(const struct agent_dial *d, struct err *e)
 			fprintf(stderr, "penta: waiting for %s to boot", d->waiting_for);
 			said = true;
 		}
-		nanosleep(&pause, NULL);
+		if (sigtimedwait(&set, NULL, &pause) > 0)
+			return err_set(e, EINTR, "interrupted");
 	}
 }
 

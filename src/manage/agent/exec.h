@@ -8,7 +8,7 @@
 
 /* Connect to the agent by a machine's vsock socket. @dial makes a new connection to that socket (a
  * descriptor, or -errno with @e set). Tries again until the agent has greeted, up to @timeout seconds;
- * -ETIMEDOUT then. @ended, called now and then, may end the waiting: its negative result is returned.
+ * -ETIMEDOUT then; -EINTR: SIGINT, SIGTERM or SIGHUP came, which the caller has blocked. @ended, called now and then, may end the waiting: its negative result is returned.
  * Returns a descriptor; what the agent said already is not lost, as it is not read. */
 struct agent_dial {
 	int (*dial)(void *ctx, struct err *e);

@@ -52,7 +52,7 @@ struct verb {
 	unsigned command_after;		/* behind so many words begins a command, not penta's; 0: never */
 };
 
-extern const struct verb verb_run, verb_create, verb_start, verb_stop, verb_reset, verb_pause,
+extern const struct verb verb_run, verb_create, verb_exec, verb_start, verb_stop, verb_reset, verb_pause,
 	verb_resume, verb_ls, verb_doctor, verb_completion, verb_image;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 

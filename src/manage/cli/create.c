@@ -18,14 +18,14 @@ static const char text[] =
 	"        --memory 1G --disk web.qcow2 --net user,forward=8080:80\n"
 	"  penta start web && penta console web\n";
 
-static int with_defaults(const struct args *a, struct vm_config *c, struct err *e)
+int create_config(const struct verb *v, const struct args *a, struct vm_config *c, struct err *e)
 {
 	const struct config_field *uuid = vm_config_find("uuid"), *mac = vm_config_find("net");
 	char id[37];
-	int r = args_config(a, &verb_create, c, e);
+	int r = args_config(a, v, c, e);
 
 	for (const struct config_field *f = vm_config_fields; f->name && !r; f++)
-		if (f->create && !args_has_config(a, &verb_create, f))
+		if (f->create && !args_has_config(a, v, f))
 			r = vm_config_set(c, f, f->create, f->name, e);
 	cli_new_uuid(id);
 	if (!r)
@@ -53,7 +53,7 @@ static int create(const char *name, const struct args *a, json_t *out, struct er
 	int r;
 
 	vm_config_init(&c);
-	r = with_defaults(a, &c, e);
+	r = create_config(&verb_create, a, &c, e);
 	if (!r)
 		r = folder_create(&f, name, &c, own_paths, NULL, e);
 	if (!r) {

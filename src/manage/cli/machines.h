@@ -40,4 +40,8 @@ void cli_new_mac(char buf[18]);
  * freed; NULL: none. */
 char *cli_dependent(const struct folder *f);
 
+/* What a new machine is made of: what is in @c, the options of @a, given to @v, and for the rest what
+ * `penta create` takes. */
+int create_config(const struct verb *v, const struct args *a, struct vm_config *c, struct err *e);
+
 #endif

@@ -7,6 +7,7 @@
 const struct verb *const cli_verbs[] = {
 	&verb_run,
 	&verb_create,
+	&verb_exec,
 	&verb_start,
 	&verb_stop,
 	&verb_reset,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* run.c - `penta run`: boot a kernel on a machine that lives as long as the command. */
+#include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/trace.h"
 #include "manage/cli/cli.h"
+#include "manage/cli/oneshot.h"
 #include "manage/cli/terminal.h"
 #include "manage/machine/process.h"
 #include <errno.h>
@@ -28,7 +30,15 @@ static const char text[] =
 	"  Ctrl-A s  stop it, or let it go on            Ctrl-A r  reset it\n"
 	"  Ctrl-A d  print its registers                 Ctrl-A h  this list\n"
 	"  Ctrl-A Ctrl-A  send one Ctrl-A\n"
+	"\nWith NAME it is the machine of that name, which is made the first time: of an image\n"
+	"of yours (`penta image build`), or, if NAME is debian or debian-trixie, of one that is\n"
+	"built then. Options are for the new machine. With COMMAND, this runs in the guest, which\n"
+	"is started for it and stopped afterwards unless it ran already; see `penta exec --help`.\n"
+	"Without a kernel, the one on the first disk is booted.\n"
 	"\nExamples:\n"
+	"  penta run debian\n"
+	"  penta run debian ls -l /\n"
+	"  penta run --disk debian.img --memory 1G --net user\n"
 	"  penta run --kernel vmlinuz --initrd initrd.img --append console=ttyS0\n"
 	"  penta run --kernel vmlinuz --initrd i --cpus 4 --memory 2G --append 'console=ttyS0'\n"
 	"  penta run --kernel vmlinux --gdb 9000 &  gdb vmlinux -ex 'target remote :9000'\n"
@@ -65,19 +75,21 @@ static bool on_terminal(const struct vm_config *c)
 	return false;
 }
 
-static int configure(struct run *r, const struct args *a, struct err *e)
+static int configure(struct run *r, const struct args *a, bool named, struct err *e)
 {
 	struct vm_config *c = &r->cfg;
 	const struct config_field *serial = vm_config_find("serial");
 
-	if (args_config(a, &verb_run, c, e))
-		return -EINVAL;
-	if (!c->nserial && !on_terminal(c) && vm_config_set(c, serial, "terminal", "--serial", e))
-		return -EINVAL;
 	r->stats = args_get(a, OPT_STATS) != NULL;
 	r->gdb_at = args_get(a, OPT_GDB);
 	r->trace = args_get(a, OPT_TRACE);
 	r->trace_file = args_get(a, OPT_TRACE_FILE);
+	if (named)
+		return 0;
+	if (args_config(a, &verb_run, c, e))
+		return -EINVAL;
+	if (!c->nserial && !on_terminal(c) && vm_config_set(c, serial, "terminal", "--serial", e))
+		return -EINVAL;
 	return vm_config_check(c, e);
 }
 
@@ -178,10 +190,60 @@ static int set_trace(struct run *r, FILE **f, struct err *e)
 	return 0;
 }
 
+/* `penta run NAME COMMAND...` */
+static int command(const struct args *a, char **pos)
+{
+	cleanup_free char *term = NULL;
+	char *env[] = { NULL, NULL };
+	const struct oneshot o = { .cmd = { .argv = pos + 1, .env = env }, .timeout = 300,
+				   .start = true };
+
+	if (getenv("TERM") && asprintf(&term, "TERM=%s", getenv("TERM")) > 0)
+		env[0] = term;
+	return oneshot(pos[0], &o);
+}
+
+/* A machine's process on this terminal. Returns the exit status. */
+static int live(struct run *r, struct folder *f, struct err *e)
+{
+	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r->escape };
+	int status;
+
+	r->tty = (f || on_terminal(&r->cfg)) && terminal_raw();
+	status = process_live(&(struct process_opts){
+		.cfg = &r->cfg, .folder = f, .filter = r->tty ? &filter : NULL, .on_terminal = f,
+		.gdb_at = r->gdb_at, .stats = r->stats, .ready = on_ready, .resumed = on_continue,
+		.ctx = r }, e);
+	terminal_restore();
+	if (status >= 0 && r->tty && status == EXIT_LEFT)
+		fputs("\n", stderr);
+	return status;
+}
+
+/* The machine that has the name, here and now. */
+static int live_named(struct run *r, const char *name, struct err *e)
+{
+	struct folder f;
+	int status = cli_lock(&f, name, true, e);
+
+	if (status == -EBUSY)
+		return err_set(e, EBUSY, "machine \"%s\" runs already; `penta console %s` shows it, "
+			       "`penta run %s COMMAND` runs a command in it", name, name, name);
+	if (status)
+		return status;
+	oneshot_forget(&f);
+	status = folder_read_config(&f, &r->cfg, e);
+	if (!status)
+		status = vm_config_check(&r->cfg, e);
+	if (!status)
+		status = live(r, &f, e);
+	folder_close(&f);
+	return status;
+}
+
 static int run(const struct args *a, int npos, char **pos)
 {
 	struct run r = { .escape = { .key = on_key, .ctx = &r } };
-	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r.escape };
 	struct err e = { 0 };
 	FILE *trace = NULL;
 	int status;
@@ -191,21 +253,24 @@ static int run(const struct args *a, int npos, char **pos)
 		return EXIT_DONE;
 	}
 	vm_config_init(&r.cfg);
-	if (configure(&r, a, &e) || set_trace(&r, &trace, &e)) {
+	if (npos) {
+		status = named_ensure(pos[0], &verb_run, a);
+		if (status)
+			goto out;
+	}
+	if (npos > 1) {
+		status = command(a, pos);
+		goto out;
+	}
+	if (configure(&r, a, npos, &e) || set_trace(&r, &trace, &e)) {
 		cli_error("%s", e.msg);
 		status = EXIT_USAGE;
 		goto out;
 	}
-	r.tty = on_terminal(&r.cfg) && terminal_raw();
-	status = process_live(&(struct process_opts){
-		.cfg = &r.cfg, .filter = r.tty ? &filter : NULL, .gdb_at = r.gdb_at,
-		.stats = r.stats, .ready = on_ready, .resumed = on_continue, .ctx = &r }, &e);
-	terminal_restore();
+	status = npos ? live_named(&r, pos[0], &e) : live(&r, NULL, &e);
 	if (status < 0) {
 		cli_error("%s", e.msg);
 		status = EXIT_FAILED;
-	} else if (r.tty && status == EXIT_LEFT) {
-		fputs("\n", stderr);
 	}
 out:
 	vm_config_free(&r.cfg);
@@ -217,7 +282,9 @@ out:
 }
 
 const struct verb verb_run = {
-	.name = "run", .summary = "boot a kernel on this terminal",
-	.usage = "--kernel FILE [OPTION]...",
-	.options = options, .text = text, .run = run, .config = true,
+	.name = "run", .summary = "a machine on this terminal, or a command in one",
+	.usage = "--kernel FILE|--disk FILE [OPTION]...\n"
+		 "       penta run [OPTION]... NAME [COMMAND [ARGUMENT]...]",
+	.options = options, .text = text, .positional = "@machine", .run = run, .config = true,
+	.command_after = 1,
 };

@@ -68,6 +68,7 @@ void qmp_free(struct qmp *q);
 /* commands.c: all tables, NULL-terminated. */
 extern const struct qmp_command *const qmp_commands[];
 extern const struct qmp_command qmp_state_commands[];	/* state_commands.c */
+extern const struct qmp_command qmp_agent_commands[];	/* agent_commands.c */
 const struct qmp_command *qmp_find(const char *name);
 
 #endif

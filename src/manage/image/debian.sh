@@ -164,10 +164,8 @@ put etc/systemd/system/penta-agent.service <<-E
 	[Unit]
 	Description=penta guest agent
 	Documentation=man:penta(1)
-	DefaultDependencies=no
-	After=systemd-remount-fs.service
-	Before=multi-user.target shutdown.target
-	Conflicts=shutdown.target
+	# When it answers, the machine is there: commands find a network, names, and who shuts down.
+	After=systemd-networkd.service systemd-resolved.service systemd-logind.service
 	ConditionVirtualization=vm
 	[Service]
 	ExecStart=/usr/sbin/penta-agent

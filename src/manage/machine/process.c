@@ -3,6 +3,7 @@
 #include "manage/machine/process.h"
 #include "base/cleanup.h"
 #include "base/trace.h"		// log_msg
+#include "manage/agent/host.h"
 #include "manage/control/gdb.h"
 #include "manage/control/qmp.h"
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -31,7 +33,7 @@ struct process {
 /* Before any thread is made: they inherit the mask, and only the loop sees these. */
 static int block_signals(int *fd, struct err *e)
 {
-	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT };
+	static const int sigs[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH };
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -44,6 +46,16 @@ static int block_signals(int *fd, struct err *e)
 	return *fd < 0 ? err_errno(e, "signalfd") : 0;
 }
 
+/* A serial line has no size: the guest's agent hears of the terminal's. Lock held. */
+static void tell_size(struct process *p)
+{
+	struct winsize w;
+
+	if (p->vm->agent && (p->o->filter || p->o->on_terminal) && !ioctl(0, TIOCGWINSZ, &w) &&
+	    w.ws_row && w.ws_col)
+		agent_host_size(p->vm->agent, w.ws_row, w.ws_col);
+}
+
 static void on_signal(void *ctx, u32 events)
 {
 	struct process *p = ctx;
@@ -51,6 +63,10 @@ static void on_signal(void *ctx, u32 events)
 
 	if (read(p->sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
+	if (si.ssi_signo == SIGWINCH) {
+		tell_size(p);
+		return;
+	}
 	if (si.ssi_signo == SIGCONT) {
 		if (p->o->resumed)
 			p->o->resumed(p->o->ctx);
@@ -169,6 +185,9 @@ static int start(struct process *p, struct err *e)
 		folder_note(p->o->folder, NULL);
 		folder_change_done(p->o->folder);
 	}
+	machine_lock(vm->m);
+	tell_size(p);
+	machine_unlock(vm->m);
 	if (p->o->ready)
 		p->o->ready(vm, p->o->ctx);
 	vm_enter(vm);
