@@ -101,7 +101,7 @@ $(B)/tests/%: tests/%.c $(LIB) | $(GENFILES)
 $(B)/fuzz/%: fuzz/%.c $(LIB) | $(GENFILES)
 	@mkdir -p $(@D)
 	$(call say,CC $<)
-	$(Q)$(CC) $(CPPFLAGS) -Ifuzz $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
+	$(Q)$(CC) $(CPPFLAGS) -Ifuzz -Itests $(CFLAGS) -o $@ $< $(LIB) $(LDFLAGS) $(LIBS)
 
 
 $(GEN)/x86/ops.h $(GEN)/x86/insn_table.c.inc &: src/x86/insns.tab tools/geninsn.awk
