@@ -63,6 +63,8 @@ static void inflate(struct balloon *b, struct ring_chain *c)
 		for (u64 i = 0; i < k; i++) {
 			u64 p = (u64)get_le32(pfn + 4 * i) << PAGE_SHIFT;
 
+			if (!ram_view(b->v.m->ram, p, PAGE_SIZE))
+				continue;
 			if (len && p == gpa + len) {
 				len += PAGE_SIZE;
 			} else if (len && p + PAGE_SIZE == gpa) {	/* Linux goes down */

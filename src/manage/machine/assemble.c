@@ -219,7 +219,7 @@ static int add_consoles(struct vm *vm, struct err *e)
 		const struct vm_port *c = &vm->cfg.console[i];
 		struct lite_console one = { .nports = 1 };
 		struct chardev *be = NULL;
-		char name[16];
+		char name[24];
 
 		vm->console[i].janitor = vm->janitor;
 		if (c->name)
