@@ -105,7 +105,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	FCNTL(SI | SC, F_GETFL, "terminals put back as they were; what kind of descriptor came"),
 	FCNTL(SI | SC, F_SETFL, "sockets that do not block; terminals put back as they were"),
 	FCNTL(SI | SC, F_SETFD, "libslirp: close on exec"),
-	FCNTL(SC, F_DUPFD_CLOEXEC, "a descriptor for two owners"),
+	FCNTL(SI | SC, F_DUPFD_CLOEXEC, "a descriptor for two owners; a console's viewer"),
 	FCNTL(SC, F_ADD_SEALS, "memory that nobody may cut off"),
 	FCNTL(SC, F_GET_SEALS, "... also when it came from somebody else"),
 

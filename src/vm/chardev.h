@@ -69,6 +69,8 @@ void chardev_event(struct chardev *c, enum chardev_event ev);
 struct chardev_fd_opts {
 	int in, out;
 	bool lossy;
+	bool socket;		/* both are one, for sure: nothing is asked of the host, which a sandbox
+				 * may not allow any more */
 	size_t (*filter)(void *ctx, u8 *buf, size_t len);
 	void *ctx;
 };

@@ -294,11 +294,11 @@ static int open_side(struct chardev_fd *f, bool input, struct err *e)
 {
 	int fd = input ? f->o.in : f->o.out;
 	bool sock, plain, *ours = input ? &f->in_ours : &f->out_ours;
-	struct stat st;
+	struct stat st = { .st_mode = S_IFSOCK };
 
 	if (fd < 0)
 		return 0;
-	if (fstat(fd, &st) < 0)
+	if (!f->o.socket && fstat(fd, &st) < 0)
 		return err_errno(e, "character device: descriptor %d", fd);
 	sock = S_ISSOCK(st.st_mode);
 	plain = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);

@@ -35,7 +35,7 @@ refuse 2 'no option --wibble' run --wibble
 refuse 2 'needs a value' run --kernel
 refuse 2 'takes no value' run --stats=3 --kernel x
 refuse 2 'given twice' run --kernel a --kernel b
-refuse 2 'no option' run vmlinuz
+refuse 1 'no machine "vmlinuz"' run vmlinuz
 refuse 2 'nothing to boot' run
 refuse 2 'exclude each other' run --kernel a --firmware b
 refuse 2 'go with --kernel' run --firmware b --append c

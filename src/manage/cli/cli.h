@@ -52,8 +52,10 @@ struct verb {
 	unsigned command_after;		/* behind so many words begins a command, not penta's; 0: never */
 };
 
-extern const struct verb verb_run, verb_create, verb_exec, verb_start, verb_stop, verb_reset, verb_pause,
-	verb_resume, verb_ls, verb_doctor, verb_completion, verb_image;
+extern const struct verb verb_run, verb_create, verb_exec, verb_start, verb_stop, verb_reset,
+	verb_pause, verb_resume, verb_ls, verb_show, verb_set, verb_rm, verb_console, verb_logs,
+	verb_rename, verb_clone, verb_autostart, verb_inspect, verb_image, verb_doctor,
+	verb_completion;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 
 /* Parse; options and other words may mix, "--" ends options. Other words are moved to the front

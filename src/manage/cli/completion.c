@@ -2,10 +2,26 @@
 /* completion.c - `penta completion`: the bash completion, written from the tables. What it prints
  * is kept in tools/completion.bash; a test compares the two. */
 #include "manage/cli/cli.h"
+#include "manage/machine/folder.h"
 #include <string.h>
 
 /* `penta image create`: the words behind "image", and the options of all of them. */
 static void put_subs(const struct verb *v);
+
+/* What may stand there without dashes: words, "@machine" for names of machines. */
+static void put_words(const char *words)
+{
+	while (words && *words) {
+		size_t n = strcspn(words, " ");
+
+		if (!strncmp(words, "@machine", n))
+			puts("\t\t[[ $cur == -* ]] || words=\"$words $(penta completion --machines"
+			     " 2>/dev/null)\"");
+		else if (words[0] != '@')
+			printf("\t\t[[ $cur == -* ]] || words=\"$words %.*s\"\n", (int)n, words);
+		words += n + strspn(words + n, " ");
+	}
+}
 
 static void put_verb(const struct verb *v)
 {
@@ -30,7 +46,9 @@ static void put_verb(const struct verb *v)
 	printf("\t\tesac\n\t\twords=\"");
 	for (unsigned i = 0; cli_option(v, i, &o); i++)
 		printf("--%s ", o.name);
-	puts("--help\" ;;");
+	puts("--help\"");
+	put_words(v->positional);
+	puts("\t\t;;");
 }
 
 static void put_subs(const struct verb *v)
@@ -48,10 +66,25 @@ static void put_subs(const struct verb *v)
 	puts("\t\tesac; fi ;;");
 }
 
+enum opt { OPT_MACHINES, OPT_N };
+
+static const struct option options[OPT_N + 1] = {
+	[OPT_MACHINES] = OPTION("machines", NULL, NULL, "print the names of all machines"),
+};
+
 static int run(const struct args *a, int npos, char **pos)
 {
 	bool some = false;
+	char **names;
 
+	if (args_get(a, OPT_MACHINES)) {
+		if (folder_list(&names, NULL))
+			return EXIT_FAILED;
+		for (char **p = names; *p; p++)
+			puts(*p);
+		folder_list_free(names);
+		return EXIT_DONE;
+	}
 	puts("# bash completion for penta. Written by `penta completion`; do not edit.\n"
 	     "_penta()\n{\n"
 	     "\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=\n"
@@ -76,7 +109,6 @@ static int run(const struct args *a, int npos, char **pos)
 	return EXIT_DONE;
 }
 
-static const struct option options[] = { { 0 } };
 
 const struct verb verb_completion = {
 	.name = "completion", .summary = "print the completion for bash", .usage = "",

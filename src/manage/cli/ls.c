@@ -67,6 +67,8 @@ static void ask(struct row *w, const struct folder *f)
 
 		snprintf(w->state, sizeof(w->state), "%.20s", status ? status : "busy");
 		snprintf(w->engine, sizeof(w->engine), "%.12s", engine ? engine : "?");
+		w->cpus = (unsigned)json_integer_value(json_object_get(info, "cpus"));
+		w->memory = (u64)json_integer_value(json_object_get(info, "memory"));
 		w->uptime = json_number_value(json_object_get(info, "uptime"));
 	}
 	json_decref(info);

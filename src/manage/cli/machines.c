@@ -65,6 +65,33 @@ int cli_lock(struct folder *f, const char *name, bool run, struct err *e)
 	return r;
 }
 
+/* Paths are made the folder's own before they are mixed with those that are. */
+int cli_change_config(const struct folder *f, struct vm_config *c, const struct verb *v,
+		      const struct args *a, struct err *e)
+{
+	struct vm_config given;
+	int r;
+
+	vm_config_init(&given);
+	r = args_config(a, v, &given, e);
+	if (!r)
+		r = vm_config_each_path(&given, folder_own_path, (void *)(uintptr_t)f, e);
+	for (const struct config_field *k = vm_config_fields; k->name && !r; k++) {
+		if (!k->arg || !args_has_config(a, v, k))
+			continue;
+		vm_config_unset(c, k);
+		for (unsigned i = 0; !r; i++) {
+			cleanup_free char *val = vm_config_get(&given, k, i);
+
+			if (!val || (i && k->type != FIELD_LIST))
+				break;
+			r = vm_config_set(c, k, val, k->name, e);
+		}
+	}
+	vm_config_free(&given);
+	return r;
+}
+
 int cli_control(struct control **c, const char *name, struct err *e)
 {
 	struct folder f;

@@ -22,6 +22,10 @@ void cli_print_json(json_t *j);
 
 /* The machine's folder with the change lock, and when @run the run lock, too. */
 int cli_lock(struct folder *f, const char *name, bool run, struct err *e);
+/* Put the options of @a into @c, the configuration of @f's machine; of a list, they replace all that
+ * there was. */
+int cli_change_config(const struct folder *f, struct vm_config *c, const struct verb *v,
+		      const struct args *a, struct err *e);
 /* Open the control socket of a running machine. */
 int cli_control(struct control **c, const char *name, struct err *e);
 /* Wait until its process has gone. -ETIMEDOUT. */

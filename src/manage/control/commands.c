@@ -279,8 +279,9 @@ static int penta_info(struct qmp_call *c, json_t **ret, struct err *e)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	getrusage(RUSAGE_SELF, &ru);
-	*ret = json_pack("{s:s*, s:s, s:s, s:I, s:f, s:f, s:o}",
+	*ret = json_pack("{s:s*, s:s, s:s, s:i, s:I, s:I, s:f, s:f, s:o}",
 		"name", vm->name, "status", status_name(vm->m), "engine", vm->m->cfg.engine->name,
+		"cpus", (int)vm->m->ncpus, "memory", (json_int_t)vm->cfg.memory,
 		"pid", (json_int_t)getpid(),
 		"uptime", (double)(now.tv_sec - vm->started.tv_sec) +
 			  (double)(now.tv_nsec - vm->started.tv_nsec) / 1e9,
@@ -314,12 +315,30 @@ static int penta_inspect(struct qmp_call *c, json_t **ret, struct err *e)
 	return inspect(c->vm->m, qmp_string(c, "path", NULL), ret, e);
 }
 
+/* Of the terminal that shows the machine's console. A serial port has no size to tell. */
+static int console_size(struct qmp_call *c, json_t **ret, struct err *e)
+{
+	const struct vm_config *cfg = &c->vm->cfg;
+	s64 columns = qmp_integer(c, "columns", 0), rows = qmp_integer(c, "rows", 0);
+
+	if (columns < 1 || rows < 1 || columns > UINT16_MAX || rows > UINT16_MAX)
+		return err_set(e, EINVAL, "a console has 1 to 65535 columns and rows");
+	machine_lock(c->vm->m);
+	for (unsigned i = 0; i < cfg->nconsole; i++)
+		if (!strcmp(cfg->console[i].where, "console"))
+			lite_resize_console(c->vm->lite, "console", i, (u16)columns, (u16)rows);
+	machine_unlock(c->vm->m);
+	return 0;
+}
+
 /* --- tables --- */
 
 static const struct qmp_arg enable_args[] = { { "enable", 'a', true }, { 0 } };
 static const struct qmp_arg fdname_args[] = { { "fdname", 's', false }, { 0 } };
 static const struct qmp_arg value_args[] = { { "value", 'i', false }, { 0 } };
 static const struct qmp_arg set_args[] = { { "name", 's', false }, { "value", 's', true }, { 0 } };
+static const struct qmp_arg size_args[] = { { "columns", 'i', false }, { "rows", 'i', false },
+					    { 0 } };
 static const struct qmp_arg path_args[] = { { "path", 's', true }, { 0 } };
 
 static const struct qmp_command basic_commands[] = {
@@ -347,6 +366,7 @@ static const struct qmp_command basic_commands[] = {
 	{ "balloon", set_balloon, value_args, false },
 	{ "penta-info", penta_info, NULL, false },
 	{ "penta-set", penta_set, set_args, false },
+	{ "penta-console-size", console_size, size_args, false },
 	{ "penta-inspect", penta_inspect, path_args, true },
 	{ 0 }
 };

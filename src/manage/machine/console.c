@@ -110,7 +110,7 @@ static void send_screen(struct vm_console *c, struct chardev *be)
 static int add_viewer(struct vm_console *c, int in, int out, int own, bool screen,
 		      const struct serial_filter *filter, struct err *e)
 {
-	struct chardev_fd_opts o = { .in = in, .out = out, .lossy = true };
+	struct chardev_fd_opts o = { .in = in, .out = out, .lossy = true, .socket = own >= 0 };
 	struct viewer *v = c->viewer;
 	int r;
 
