@@ -268,6 +268,8 @@ static int own_identity(struct vm_config *cfg, struct err *e)
 
 	cli_new_uuid(id);
 	for (unsigned i = 0; i < cfg->nnet; i++) {
+		if (!cfg->net[i].mac)
+			continue;
 		cli_new_mac(mac);
 		free(cfg->net[i].mac);
 		cfg->net[i].mac = strdup(mac);

@@ -35,7 +35,8 @@ int create_config(const struct verb *v, const struct args *a, struct vm_config *
 		char addr[18];
 
 		cli_new_mac(addr);
-		if (!c->net[i].mac && !(c->net[i].mac = strdup(addr)))
+		if (!c->net[i].mac && strcmp(c->net[i].spec, "none") &&
+		    !(c->net[i].mac = strdup(addr)))
 			r = err_set(e, ENOMEM, "out of memory");
 	}
 	return r ? r : vm_config_check(c, e);

@@ -44,7 +44,8 @@ static int change(struct folder *f, struct vm_config *c, const struct args *a, s
 		char mac[18];
 
 		cli_new_mac(mac);
-		if (!c->net[i].mac && !(c->net[i].mac = strdup(mac)))
+		if (!c->net[i].mac && strcmp(c->net[i].spec, "none") &&
+		    !(c->net[i].mac = strdup(mac)))
 			r = err_set(e, ENOMEM, "out of memory");
 	}
 	return r ? r : vm_config_check(c, e);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 int blob_open(struct blob *b, const char *path, struct err *e)
@@ -56,7 +57,9 @@ int blob_read(const struct blob *b, u64 off, void *buf, size_t len, struct err *
 		return 0;
 	}
 	while (len) {
-		ssize_t n = pread(b->fd, p, len, (off_t)off);
+		/* At a reset this is the loop's thread, which may not call pread(). */
+		struct iovec v = { .iov_base = p, .iov_len = len };
+		ssize_t n = preadv(b->fd, &v, 1, (off_t)off);
 
 		if (n < 0 && errno == EINTR)
 			continue;
