@@ -19,13 +19,6 @@
 #define UID_BASE 0x70000000u
 #define UID_NOBODY 65534u
 
-struct target {
-	uid_t uid;
-	gid_t gid;
-	bool stay;		/* root without capabilities */
-	bool fallback;		/* nobody when the uid does not exist in this user namespace */
-};
-
 static int parse_id(const char *s, char **end, u32 *id)
 {
 	unsigned long n;
@@ -38,19 +31,12 @@ static int parse_id(const char *s, char **end, u32 *id)
 	return 0;
 }
 
-static int find_target(struct target *t, const char *user, struct err *e)
+static int find_user(struct privileges_target *t, const char *user, struct err *e)
 {
-	struct passwd *pw;
+	struct passwd *pw = getpwnam(user);
 	char *end;
 	u32 uid, gid;
 
-	*t = (struct target){ 0 };
-	if (!user) {
-		t->uid = t->gid = UID_BASE + (u32)getpid();
-		t->fallback = true;
-		return 0;
-	}
-	pw = getpwnam(user);
 	if (pw) {
 		t->uid = pw->pw_uid;
 		t->gid = pw->pw_gid;
@@ -64,8 +50,25 @@ static int find_target(struct target *t, const char *user, struct err *e)
 		return err_set(e, EINVAL, "user %s: there is none; a name, UID or UID:GID is needed",
 			       user);
 	}
-	t->stay = t->uid == 0;
 	return 0;
+}
+
+int privileges_find(struct privileges_target *t, const struct privileges *p, struct err *e)
+{
+	int r = 0;
+
+	*t = (struct privileges_target){ .uid = geteuid(), .gid = getegid() };
+	if (p->user) {
+		r = find_user(t, p->user, e);
+		if (!r && geteuid() && (t->uid != geteuid() || t->gid != getegid()))
+			r = err_set(e, EPERM, "user %s: only root can start a machine as another user",
+				    p->user);
+	} else if (!geteuid()) {
+		t->uid = t->gid = UID_BASE + (u32)getpid();
+		t->fallback = true;
+	}
+	t->change = !geteuid() && t->uid != 0;
+	return r;
 }
 
 /* Nothing can be gained back by execve(), which the sandbox forbids anyway. Needs CAP_SETPCAP: root's. */
@@ -91,33 +94,29 @@ static int drop_capabilities(struct err *e)
 	return 0;
 }
 
-static int become(const struct target *t, struct err *e)
+static int become(u32 uid, u32 gid, struct err *e)
 {
-	if (setgroups(0, NULL) < 0 && errno != EPERM)	/* EPERM: a namespace that denies it */
+	if (syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)	/* a namespace that denies it */
 		return err_errno(e, "leaving root's groups");
-	if (setresgid(t->gid, t->gid, t->gid) < 0 || setresuid(t->uid, t->uid, t->uid) < 0)
-		return err_errno(e, "becoming uid %u", t->uid);
-	if (t->uid && (setuid(0) == 0 || getuid() != t->uid || geteuid() != t->uid))
-		return err_set(e, EPERM, "becoming uid %u: root's rights are still there", t->uid);
+	if (syscall(SYS_setresgid, gid, gid, gid) < 0 || syscall(SYS_setresuid, uid, uid, uid) < 0)
+		return err_errno(e, "becoming uid %u", uid);
+	if (syscall(SYS_setresuid, 0, 0, 0) == 0 || getuid() != uid || geteuid() != uid)
+		return err_set(e, EPERM, "becoming uid %u: root's rights are still there", uid);
 	return 0;
 }
 
-static int leave_root(const struct privileges *p, struct err *e)
+int privileges_drop_thread(const struct privileges_target *t, struct err *e)
 {
-	struct target t;
-	int r = find_target(&t, p->user, e);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	drop_bounding();
-	if (t.stay)
-		return 0;
-	r = become(&t, e);
-	if (r == -EINVAL && t.fallback) {	/* not mapped here */
-		t.uid = t.gid = UID_NOBODY;
-		r = become(&t, e);
+	if (!geteuid())
+		drop_bounding();
+	if (t->change) {
+		r = become(t->uid, t->gid, e);
+		if (r == -EINVAL && t->fallback)	/* not mapped here */
+			r = become(UID_NOBODY, UID_NOBODY, e);
 	}
-	return r;
+	return r < 0 ? r : drop_capabilities(e);
 }
 
 static void limit(int what, rlim_t max)
@@ -133,20 +132,11 @@ static void limit(int what, rlim_t max)
 
 int privileges_drop(const struct privileges *p, struct err *e)
 {
-	int r = 0;
+	struct privileges_target t;
+	int r = privileges_find(&t, p, e);
 
-	if (geteuid() == 0) {
-		r = leave_root(p, e);
-	} else if (p->user) {
-		struct target t;
-
-		r = find_target(&t, p->user, e);
-		if (!r && (t.uid != geteuid() || t.gid != getegid()))
-			r = err_set(e, EPERM, "user %s: only root can start a machine as another user",
-				    p->user);
-	}
 	if (!r)
-		r = drop_capabilities(e);
+		r = privileges_drop_thread(&t, e);
 	if (r < 0)
 		return r;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

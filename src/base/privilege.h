@@ -14,10 +14,21 @@ struct privileges {
 	bool debug;		/* stays traceable and may dump core: --sandbox off, sanitizers */
 };
 
-/* After everything was opened and before the sandbox is entered. Files that the process makes or opens
- * afterwards belong to, and are judged by, the new user. For good; works (and drops what there is) as
- * any user. uid and gid change for all threads; capabilities are lost by the change of uid, so threads
- * that run already lose them too. */
+/* Whom a thread becomes: found out early, since it takes the files of /etc. */
+struct privileges_target {
+	u32 uid, gid;
+	bool change;		/* we are root, and shall not be */
+	bool fallback;		/* nobody, when the uid does not exist in this user namespace */
+};
+int privileges_find(struct privileges_target *t, const struct privileges *p, struct err *e);
+/* The calling thread, and those that it starts later: uid, gid, groups, capabilities. For good; works
+ * (and drops what there is) as any user. Not glibc's setuid(): that would have threads which are in
+ * their sandbox make the call. */
+int privileges_drop_thread(const struct privileges_target *t, struct err *e);
+
+/* The calling thread, as above, and what is of the process: core dumps, being traced. After everything
+ * was opened and before the sandbox is entered. Files that are opened afterwards belong to, and are
+ * judged by, the new user. */
 int privileges_drop(const struct privileges *p, struct err *e);
 /* What privileges_drop() made of us: "uid 1879063552, no capabilities": for the log. */
 void privileges_describe(char *buf, size_t len);

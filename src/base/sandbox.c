@@ -8,6 +8,7 @@
  * handler is a courtesy. A thread under attack that never lets it run (another handler, a blocked
  * SIGSYS) has not got its call through either. Calls of another ABI (i386's int 0x80, x32) end the
  * process without a word. */
+#include "base/privilege.h"
 #include "base/sandbox_list.h"
 
 #include <errno.h>
@@ -28,6 +29,8 @@
 
 struct sandbox {
 	struct sock_fprog prog[SANDBOX_NCLASSES];
+	struct privileges_target become;
+	bool becomes;
 };
 
 static const char *const class_name[SANDBOX_NCLASSES] = { "vcpu", "io", "files", "control" };
@@ -293,6 +296,12 @@ static void planted_call(enum sandbox_class c)
 #endif
 }
 
+void sandbox_become(struct sandbox *s, const struct privileges_target *t)
+{
+	s->become = *t;
+	s->becomes = true;
+}
+
 void sandbox_enter(struct sandbox *s, enum sandbox_class c)
 {
 	sigset_t set;
@@ -313,6 +322,8 @@ void sandbox_enter(struct sandbox *s, enum sandbox_class c)
 	 * of which class. */
 	prctl(PR_CAPBSET_READ, MARK + c, 0, 0, 0);
 	entered = (u8)(c + 1);
+	if (s->becomes && privileges_drop_thread(&s->become, NULL) < 0)
+		BUG("a thread cannot give up its rights");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
 	    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &s->prog[c]) < 0)
 		BUG("the kernel refuses a seccomp filter");

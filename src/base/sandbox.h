@@ -41,9 +41,12 @@ enum sandbox_need {
 };
 
 struct sandbox;
+struct privileges_target;
 /* Prepare the filters. @needs: enum sandbox_need. Fails where the kernel has no seccomp filters. */
 int sandbox_new(struct sandbox **out, u32 needs, struct err *e);
 void sandbox_free(struct sandbox *s);	/* threads that entered stay inside; accepts NULL */
+/* Threads that run before privileges_drop() lose their rights when they enter: they become @t. */
+void sandbox_become(struct sandbox *s, const struct privileges_target *t);
 /* Enter class @c for the calling thread, for good. @s NULL: no sandbox (tests, --sandbox off). A kernel
  * that refuses is fatal: BUG. */
 void sandbox_enter(struct sandbox *s, enum sandbox_class c);

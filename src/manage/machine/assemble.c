@@ -375,12 +375,18 @@ static u32 needs(const struct vm_config *c)
 
 static int prepare_rights(struct vm *vm, bool sockets, struct err *e)
 {
+	const struct privileges p = { .user = vm->cfg.user };
+	struct privileges_target t;
 	int r = 0;
 
 	if (sockets || has_sockets(&vm->cfg))
 		r = janitor_new(&vm->janitor, e);
 	if (!r && vm->cfg.sandbox)
 		r = sandbox_new(&vm->sandbox, needs(&vm->cfg), e);
+	if (!r && vm->sandbox)
+		r = privileges_find(&t, &p, e);
+	if (!r && vm->sandbox)
+		sandbox_become(vm->sandbox, &t);
 	return r;
 }
 
