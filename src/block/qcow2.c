@@ -127,45 +127,45 @@ void qcow2_detach(struct block *b)
 
 /* --- without anything else under way --- */
 
-struct waiter { struct parked p; bool woken; };
+/* An allocation that is waited for. It is asked for again from inside unpark(), where an error of
+ * loading is still known. */
+struct wanted {
+	struct parked p;
+	struct qcow2 *q;
+	u64 n, off, got;
+	int ret;
+};
 
-static void on_woken(struct parked *p)
+static void ask(struct parked *p)
 {
-	container_of(p, struct waiter, p)->woken = true;
-}
+	struct wanted *w = container_of(p, struct wanted, p);
+	bool clean;
 
-static void wait_for(struct qcow2 *q, struct waiter *w)
-{
-	while (!w->woken)
-		block_poll(&q->b, true);
-	w->woken = false;
+	w->ret = cluster_alloc(w->q, w->n, p, &w->off, &w->got, &clean);
 }
 
 /* @n clusters in a row, behind everything in the file. */
 static int alloc_at_end(struct qcow2 *q, u64 n, u64 *off)
 {
-	struct waiter w = { .p.run = on_woken };
-	u64 got, at;
-	bool clean;
-	int r;
+	struct wanted w = { .p.run = ask, .q = q };
+	u64 have = 0;
 
 	q->hint = MAX(q->hint, (q->virgin + q->cs - 1) >> q->bits);
-	for (*off = 0; ; ) {
-		u64 have = 0;
-
-		do {
-			r = cluster_alloc(q, n - have, &w.p, &at, &got, &clean);
-			if (r == -EAGAIN)
-				wait_for(q, &w);
-			else if (!r && have && at != *off + (have << q->bits))
-				have = 0; /* a refcount block came between; the first ones leak */
-			if (!r && !have)
-				*off = at;
-			if (!r)
-				have += got;
-		} while ((!r || r == -EAGAIN) && have < n);
-		return r;
+	while (have < n) {
+		w.n = n - have;
+		ask(&w.p);
+		while (w.ret == -EAGAIN)
+			block_poll(&q->b, true);
+		if (w.ret)
+			return w.ret;
+		/* A refcount block may have come between: then the first ones leak. */
+		if (!have || w.off != *off + (have << q->bits)) {
+			have = 0;
+			*off = w.off;
+		}
+		have += w.got;
 	}
+	return 0;
 }
 
 /* Big-endian copy of @n entries, written at @off. */
