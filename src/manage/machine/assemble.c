@@ -134,7 +134,7 @@ static int add_disks(struct vm *vm, struct err *e)
 			.sandbox = vm->sandbox,
 		};
 		struct lite_disk d = { .serial = c->serial, .queues = c->queues };
-		char name[16];
+		char name[24];
 
 		r = block_open(&d.block, vm->m->loop, c->path, &o, e);
 		if (r)
@@ -166,7 +166,7 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 {
 	const struct vm_net *n = &vm->cfg.net[i];
 	struct lite_net ln = { 0 };
-	char name[16], dir[PATH_MAX], more[64] = "";
+	char name[24], dir[PATH_MAX], more[64] = "";
 	struct net_env env = {
 		.loop = lite_machine(vm->lite)->loop, .clock = lite_machine(vm->lite)->clock,
 		.runtime_dir = dir, .machine = vm->name,
@@ -250,7 +250,7 @@ static int add_shares(struct vm *vm, struct err *e)
 
 	for (unsigned i = 0; !r && i < vm->cfg.nshare; i++) {
 		const struct vm_share *c = &vm->cfg.share[i];
-		char name[16];
+		char name[24];
 		struct lite_share s = { .name = name, .tag = c->tag ? c->tag : name,
 					.readonly = c->ro, .mapped = c->mapped };
 
