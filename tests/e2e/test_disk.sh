@@ -113,7 +113,7 @@ sleep 0.7; truncate -s 4M "$t/short.img"; wait $pid
 grep -qi '^GOT.*error' "$t/out" && grep -q '^ALIVE 4096' "$t/out"; ok $? "a file that became shorter: the guest gets an error, and goes on"
 
 "$penta" image create "$t/lock.qcow2" 16M 2>"$t/err"
-timeout 60 "$penta" run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 256M --disk "$t/lock.qcow2" --append "do=log" </dev/null >"$t/raw" 2>&1 & pid=$!
+"$penta" run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 256M --disk "$t/lock.qcow2" --append "do=log" </dev/null >"$t/raw" 2>&1 & pid=$!
 for i in $(seq 50); do "$penta" image info "$t/lock.qcow2" 2>/dev/null | grep -q 'in use' && break; sleep 0.1; done
 "$penta" image resize "$t/lock.qcow2" 32M 2>"$t/err"; [ $? = 1 ] && grep -q 'in use by penta (pid' "$t/err"; ok $? "an image in use is refused, and its user named"
 kill -9 $pid 2>/dev/null; wait $pid 2>/dev/null
