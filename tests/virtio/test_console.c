@@ -111,7 +111,10 @@ static void expect_control(struct rig *r, u32 id, u16 event, u16 value, const vo
 	give(r, 2, 256);
 }
 
-static const char *said(struct rig *r, unsigned port) { return chardev_mem_output(r->be[port], NULL); }
+static const char *said(struct rig *r, unsigned port)
+{
+	return chardev_mem_output(r->be[port], NULL);
+}
 
 /* --- one console --- */
 

@@ -388,7 +388,7 @@ static void test_no_interrupt(void **state)
 
 /* --- malformed --- */
 
-/* What is written into ring or descriptors, by name; each must end in NEEDS_RESET and harm nobody. */
+/* What is written into ring or descriptors; each must end in NEEDS_RESET and harm nobody. */
 struct bad {
 	const char *what, *why;
 	bool packed;
@@ -468,7 +468,10 @@ static void s_inner(struct drv *d, struct drvq *k)
 static void s_indirect_next(struct drv *d, struct drvq *k) { indirect_to(k, table(d, 1), 16, 1); }
 static void s_table_len(struct drv *d, struct drvq *k) { indirect_to(k, table(d, 2), 24, 0); }
 static void s_table_empty(struct drv *d, struct drvq *k) { indirect_to(k, table(d, 1), 0, 0); }
-static void s_table_huge(struct drv *d, struct drvq *k) { indirect_to(k, table(d, 2), 1025 * 16, 0); }
+static void s_table_huge(struct drv *d, struct drvq *k)
+{
+	indirect_to(k, table(d, 2), 1025 * 16, 0);
+}
 static void s_table_away(struct drv *d, struct drvq *k) { indirect_to(k, DRV_BAR, 16, 0); }
 static void s_table_loop(struct drv *d, struct drvq *k)
 {
@@ -525,7 +528,10 @@ static void p_late_indirect(struct drv *d, struct drvq *k)
 	p_put(k, 1, table(d, 1), 16, AVAIL | 4);
 	p_put(k, 0, 0x1000, 4, AVAIL | 1);
 }
-static void p_indirect_next(struct drv *d, struct drvq *k) { p_put(k, 0, table(d, 1), 16, AVAIL | 4 | 1); }
+static void p_indirect_next(struct drv *d, struct drvq *k)
+{
+	p_put(k, 0, table(d, 1), 16, AVAIL | 4 | 1);
+}
 static void p_table_len(struct drv *d, struct drvq *k) { p_put(k, 0, table(d, 2), 31, AVAIL | 4); }
 
 static const struct bad bads[] = {
