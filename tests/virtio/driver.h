@@ -51,7 +51,6 @@ struct drvq {
 	u16 avail, used;		/* split: indices; packed: slots */
 	bool avail_wrap, used_wrap;
 	u16 nfree;
-	u16 head[DRV_IDS];		/* by id: first descriptor (split) */
 	u16 ndesc[DRV_IDS];		/* by id: 0: not out */
 	u64 table[DRV_IDS];		/* by id: where its indirect table lies */
 	u16 next_free;			/* split: list through the descriptors */
@@ -354,7 +353,7 @@ static inline int drv_add(struct drvq *k, const struct drv_seg *out, unsigned no
 
 			drv_desc(d, k->desc + 16u * at, self ? table : s->gpa, self ? 16 * n : s->len,
 				 flags, next);
-			at = next;
+			at = next % k->size;	/* a fuzzer may have been there */
 		}
 	}
 	k->ndesc[id] = (u16)slots;

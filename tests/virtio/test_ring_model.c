@@ -701,7 +701,8 @@ static void test_model(bool packed)
 			continue;
 		/* So that indices and laps end on the way. */
 		cfg.start = packed ? (u16)(cfg.size - 1) : 0xffff;
-		cfg.ntok = cfg.size == 1 ? 4 : cfg.deaf || (cfg.size > 2 && cfg.indirect) ? 2 : 3;
+		cfg.ntok = cfg.size == 1 ? 4 : cfg.size == 2 && !cfg.deaf ? 3 :
+			   cfg.size > 2 && !cfg.deaf && !cfg.indirect && !cfg.event_idx ? 3 : 2;
 		if (deep)
 			cfg.ntok = (u8)MIN(strtoul(deep, NULL, 0), TOKENS);
 		memset(&ring, 0, sizeof(ring));
