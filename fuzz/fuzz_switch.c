@@ -120,7 +120,6 @@ static void round_(u64 seed)
 			close(fd[i]);
 	a.room = b.room = -1;
 	net_room_now(n[0]);
-	WIRE_UNTIL(loop, a.nframes == 0);
 	for (unsigned i = 0; i < 50; i++) {
 		wire_turn(loop);
 		wire_clear(&a);

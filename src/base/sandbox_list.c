@@ -149,7 +149,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL_ARG(socket, SI, INET, "libslirp: the guest's connections", IS(0, AF_INET6)),
 	CALL_ARG(socket, SI, UNIX, "vsock: the guest calls a service of the host", IS(0, AF_UNIX)),
 	CALL_IF(connect, SI, INET | UNIX, "libslirp, vsock: the guest calls out"),
-	CALL_IF(setsockopt, SI, INET, "libslirp: no delay, urgent data inline, time to live"),
+	CALL_IF(setsockopt, SI, INET | UNIX, "libslirp: no delay, time to live; switch: its buffer"),
 	CALL_IF(shutdown, SI, INET | UNIX, "libslirp, vsock: one end has sent all"),
 	CALL_IF(getsockopt, SI, INET | UNIX, "libslirp: has it connected? switch: whose is it?"),
 	/* libslirp asks at the end of a connection whether there was one; "cannot tell" closes it. */
