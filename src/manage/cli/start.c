@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* start.c - `penta start`: run machines in the background. */
 #include "manage/cli/machines.h"
+#include "manage/cli/oneshot.h"
 #include "manage/machine/process.h"
 
 enum opt { OPT_JSON, OPT_N };
@@ -29,8 +30,10 @@ static int start(const char *name, const struct args *a, json_t *out, struct err
 	r = folder_read_config(&f, &c, e);
 	if (!r)
 		r = vm_config_check(&c, e);
-	if (!r)
+	if (!r) {
+		oneshot_forget(&f);	/* no command stops it */
 		r = process_start(&f, &c, NULL, NULL, e);
+	}
 	if (!r) {
 		folder_status(&f, &s);
 		json_object_set_new(out, "status", json_string("running"));

@@ -9,22 +9,6 @@ static int need_agent(struct qmp_call *c, struct err *e)
 	return c->vm->agent ? 0 : err_set(e, ENOTSUP, "the machine has no vsock, and no agent");
 }
 
-/* The size of the terminal that shows the console. */
-static int console_size(struct qmp_call *c, json_t **ret, struct err *e)
-{
-	s64 rows = qmp_integer(c, "rows", 0), cols = qmp_integer(c, "cols", 0);
-	int r = need_agent(c, e);
-
-	if (r)
-		return r;
-	if (rows < 1 || rows > 10000 || cols < 1 || cols > 10000)
-		return err_set(e, EINVAL, "rows and cols: 1 to 10000 are possible");
-	machine_lock(c->vm->m);
-	agent_host_size(c->vm->agent, (u16)rows, (u16)cols);
-	machine_unlock(c->vm->m);
-	return 0;
-}
-
 static int query_agent(struct qmp_call *c, json_t **ret, struct err *e)
 {
 	s64 off = 0;
@@ -56,12 +40,9 @@ static int agent_power_off(struct qmp_call *c, json_t **ret, struct err *e)
 	return r;
 }
 
-static const struct qmp_arg size_args[] = { { "rows", 'i', false }, { "cols", 'i', false },
-					    { NULL, 0, false } };
 static const struct qmp_arg power_args[] = { { "reboot", 'b', true }, { NULL, 0, false } };
 
 const struct qmp_command qmp_agent_commands[] = {
-	{ .name = "penta-console-size", .run = console_size, .args = size_args },
 	{ .name = "penta-agent-shutdown", .run = agent_power_off, .args = power_args },
 	{ .name = "query-penta-agent", .run = query_agent },
 	{ .name = NULL },

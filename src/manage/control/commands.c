@@ -3,6 +3,7 @@
  * results are those of QEMU's QMP (qapi/machine.json, run-state.json, misc.json); where penta has no
  * such thing, the command is not there. What is penta's own begins with "penta-". */
 #include "base/cleanup.h"
+#include "manage/agent/host.h"
 #include "manage/control/inspect.h"
 #include "manage/control/qmp_impl.h"
 #include "virtio/balloon.h"
@@ -315,7 +316,8 @@ static int penta_inspect(struct qmp_call *c, json_t **ret, struct err *e)
 	return inspect(c->vm->m, qmp_string(c, "path", NULL), ret, e);
 }
 
-/* Of the terminal that shows the machine's console. A serial port has no size to tell. */
+/* Of the terminal that shows the machine's console. A serial port has no size to tell: its guest hears of
+ * it by the agent. */
 static int console_size(struct qmp_call *c, json_t **ret, struct err *e)
 {
 	const struct vm_config *cfg = &c->vm->cfg;
@@ -327,6 +329,8 @@ static int console_size(struct qmp_call *c, json_t **ret, struct err *e)
 	for (unsigned i = 0; i < cfg->nconsole; i++)
 		if (!strcmp(cfg->console[i].where, "console"))
 			lite_resize_console(c->vm->lite, "console", i, (u16)columns, (u16)rows);
+	if (c->vm->agent)
+		agent_host_size(c->vm->agent, (u16)rows, (u16)columns);
 	machine_unlock(c->vm->m);
 	return 0;
 }
