@@ -23,7 +23,7 @@ static const char *const good[][2] = {
 	{ "net", "user,forward=2222:22,mac=52:54:00:12:34:56,forward=80:80" }, { "net", "none" },
 	{ "pcap", "f,g.pcap" }, { "serial", "file:log,txt" }, { "serial", "console" },
 	{ "console", "unix:/tmp/s" }, { "share", "/home/x,tag=home,ro" }, { "vsock", "auto" },
-	{ "balloon", "on" }, { "sandbox", "off" }, { "autostart", "on" },
+	{ "balloon", "off" }, { "sandbox", "off" }, { "autostart", "on" },
 	{ "stop-timeout", "5" }, { "on-crash", "pause" },
 };
 

@@ -204,7 +204,7 @@ const struct config_field vm_config_fields[] = {
 		"a virtio console, hvc0 in the guest; WHERE as of --serial;\n"
 		"with a name: a channel, /dev/virtio-ports/NAME there" },
 	{ .name = "share", LIST(share, vm_share, VM_SHARES, share_fields),
-	  .arg = "DIR[,tag=TAG][,ro]", .values = "@file", .help =
+	  .arg = "DIR[,tag=TAG][,ro][,mapped]", .values = "@file", .help =
 		"a folder of the host, which the guest mounts by its tag\n"
 		"(default: share0, share1...); with ,mapped owners that\n"
 		"the guest sets are kept beside the host's" },
@@ -212,10 +212,10 @@ const struct config_field vm_config_fields[] = {
 	  .values = "auto off", .help =
 		"sockets between host and guest, without a network:\n"
 		"the guest's number from 3 on, auto, or off (default)" },
-	{ .name = "balloon", .type = FIELD_BOOL, AT(vm_config, balloon), .arg = "on|off",
-	  .values = "on off", .help =
+	{ .name = "balloon", .type = FIELD_BOOL, AT(vm_config, balloon), .def = true,
+	  .arg = "on|off", .values = "on off", .help =
 		"memory that the guest does not use returns to the\n"
-		"host (default off)" },
+		"host (default on)" },
 	{ .name = "on-crash", .type = FIELD_CHOICE, AT(vm_config, on_crash),
 	  .values = VM_ON_CRASH, .arg = "ACTION",
 	  .help = "after a triple fault: exit (default), reset, pause", .live = true },
