@@ -69,7 +69,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(read, SV | SI | SC, "the loop's timer and events; serial input (V: when the guest made room)"),
 	CALL(write, SALL, "the log; waking the loop; serial output; a saved stream"),
 	CALL(writev, SI, "frames to a tap, to a pcap file"),
-	CALL(pread64, SV | SC, "V: steal time; C: a stream that is loaded"),
+	CALL(pread64, SV | SC, "V: steal time; C: disks, a stream that is loaded"),
 	CALL(close, SALL, "connections that end (V: serial input from /dev/null); the machine at its end"),
 	CALL(epoll_ctl, SI | SC | SV, "loop_add_fd(): V: serial output that has to wait"),
 	CALL(epoll_wait, SI, "the loop"),
@@ -80,7 +80,7 @@ const struct sandbox_rule sandbox_rules[] = {
 
 	/* Disks and files that are open: the thread pool's, or the drain before a save. */
 	CALL(pwrite64, SC, "memory copied for a fork"),
-	CALL(preadv, SI | SC, "disks"),
+	CALL(preadv, SV | SI | SC, "disks; a page of a lazy restore, whoever wants it"),
 	CALL(pwritev2, SI | SC, "disks: a write that is on stable storage when it ends"),
 	CALL(fdatasync, SI | SC, "disks: flush"),
 	CALL(fallocate, SI | SC, "disks: discard, zeroes; memory given back by the balloon"),
@@ -106,6 +106,8 @@ const struct sandbox_rule sandbox_rules[] = {
 	FCNTL(SI | SC, F_SETFL, "sockets that do not block; terminals put back as they were"),
 	FCNTL(SI | SC, F_SETFD, "libslirp: close on exec"),
 	FCNTL(SI | SC, F_DUPFD_CLOEXEC, "a descriptor for two owners; a console's viewer"),
+	FCNTL(SC, F_OFD_SETLK, "snapshots, forks: a disk's new top file, and the old one"),
+	FCNTL(SC, F_OFD_GETLK, "... does somebody else write to it?"),
 	FCNTL(SC, F_ADD_SEALS, "memory that nobody may cut off"),
 	FCNTL(SC, F_GET_SEALS, "... also when it came from somebody else"),
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -184,7 +185,8 @@ static int in(struct stream_in *i, void *p, u64 len, struct err *e)
 
 	while (len) {
 		size_t want = MIN(len, (u64)1 << 30);
-		ssize_t n = i->seeks ? pread(i->fd, to, want, (off_t)i->off) : read(i->fd, to, want);
+		const struct iovec iov = { to, want };	/* the one call that all threads may make */
+		ssize_t n = i->seeks ? preadv(i->fd, &iov, 1, (off_t)i->off) : read(i->fd, to, want);
 
 		if (n < 0 && errno == EINTR)
 			continue;

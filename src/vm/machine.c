@@ -48,8 +48,7 @@ int machine_new(struct machine **out, const struct machine_config *cfg, struct e
 	r = loop_new(&m->loop, &m->lock, e);
 	if (r < 0)
 		goto fail;
-	r = cfg->ram_from ? ram_new_from(&m->ram, cfg->ram_size, cfg->ram_from, e)
-			  : ram_new(&m->ram, cfg->ram_size, e);
+	r = ram_new(&m->ram, cfg->ram_size, e);
 	if (r < 0)
 		goto fail;
 	m->clock = clock_new(m->loop, TSC_KHZ);

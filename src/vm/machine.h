@@ -31,7 +31,6 @@ struct machine_config {
 	const struct engine_ops *engine;
 	const struct cpu_model *cpu_model;	/* borrowed, constant */
 	enum on_crash on_crash;
-	const struct ram_from *ram_from;	/* a copy: its memory to begin with; borrowed; or NULL */
 	struct sandbox *sandbox;	/* what the machine's threads enter; borrowed; may be NULL */
 };
 

@@ -20,10 +20,10 @@
 #define RAM_MAX (1024 * GiB)
 #define ROM_MAX (64 * MiB)
 
-static u8 *ram_map(int fd, u64 off, u64 len, bool private)
+static u8 *map(int fd, u64 off, u64 len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		       (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE, fd, (off_t)off);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd,
+		       (off_t)off);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -44,7 +44,7 @@ static void add_block(struct ram *r, u64 gpa, u64 len, u64 file_off)
 	};
 }
 
-static int new_ram(struct ram **out, u64 size, const struct ram_from *from, struct err *e)
+int ram_new(struct ram **out, u64 size, struct err *e)
 {
 	struct ram *r;
 
@@ -56,12 +56,10 @@ static int new_ram(struct ram **out, u64 size, const struct ram_from *from, stru
 		return err_set(e, ENOMEM, "memory: out of memory");
 	pthread_mutex_init(&r->fill_lock, NULL);
 	r->size = r->file_len = size;
-	r->fd = from ? fcntl(from->base_fd, F_DUPFD_CLOEXEC, 3)
-		     : memfd_create("penta-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (r->fd < 0 || (!from && (ftruncate(r->fd, (off_t)size) < 0 ||
-				    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)) ||
-	    !(r->base = ram_map(r->fd, 0, size, from != NULL)) ||
-	    !(r->flags = map_flags(size >> PAGE_SHIFT))) {
+	r->fd = memfd_create("penta-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (r->fd < 0 || ftruncate(r->fd, (off_t)size) < 0 ||
+	    fcntl(r->fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0 ||
+	    !(r->base = map(r->fd, 0, size)) || !(r->flags = map_flags(size >> PAGE_SHIFT))) {
 		bool limit = errno == ENOMEM || errno == EFBIG;
 		int ret = err_errno(e, limit ? "memory of %llu MiB is more than `ulimit -v`, "
 				    "`ulimit -f` or the host allow; raise them or take less" :
@@ -73,28 +71,8 @@ static int new_ram(struct ram **out, u64 size, const struct ram_from *from, stru
 	add_block(r, 0, MIN(size, RAM_LOW_MAX), 0);
 	if (size > RAM_LOW_MAX)
 		add_block(r, RAM_HIGH_BASE, size - RAM_LOW_MAX, RAM_LOW_MAX);
-	if (from) {
-		int ret;
-
-		r->private = true;
-		ret = ram_load_from(r, from, e);
-		if (ret) {
-			ram_free(r);
-			return ret;
-		}
-	}
 	*out = r;
 	return 0;
-}
-
-int ram_new(struct ram **out, u64 size, struct err *e)
-{
-	return new_ram(out, size, NULL, e);
-}
-
-int ram_new_from(struct ram **out, u64 size, const struct ram_from *from, struct err *e)
-{
-	return new_ram(out, size, from, e);
 }
 
 void ram_free(struct ram *r)
@@ -151,7 +129,7 @@ int ram_add_rom(struct ram *r, u64 gpa, const void *data, size_t len, struct err
 	/* A copy's file is its parent's: the rom is then in memory of its own. */
 	if (!r->private && ftruncate(r->fd, (off_t)(r->file_len + room)) < 0)
 		return err_errno(e, "rom of %zu bytes", len);
-	hva = r->private ? map_flags(room) : ram_map(r->fd, r->file_len, room, false);
+	hva = r->private ? map_flags(room) : map(r->fd, r->file_len, room);
 	flags = map_flags(room >> PAGE_SHIFT);
 	if (!hva || !flags) {
 		int ret = err_errno(e, "rom of %zu bytes", len);

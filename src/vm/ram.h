@@ -36,7 +36,6 @@ struct ram_from { int base_fd, delta_fd; };
 
 /* @size bytes, a multiple of PAGE_SIZE, 1 MiB .. 1 TiB; not touched, hence sparse. */
 int ram_new(struct ram **out, u64 size, struct err *e);
-int ram_new_from(struct ram **out, u64 size, const struct ram_from *from, struct err *e);
 void ram_free(struct ram *r);
 u64 ram_size(const struct ram *r);
 int ram_fd(const struct ram *r);
@@ -105,6 +104,8 @@ int ram_thaw(struct ram *r, struct err *e);
 /* ram_fd() is going to others: it will never change again. */
 int ram_seal(struct ram *r, struct err *e);
 bool ram_is_private(const struct ram *r);
+/* Before the machine runs: have memory from there, copy-on-write. */
+int ram_begin_from(struct ram *r, const struct ram_from *from, struct err *e);
 
 /* Copy to or from guest memory that vCPUs may be changing: what arrives then is some mixture, as on
  * a real bus. TSan would report the guest's races in memcpy() as ours, so it is not told. */

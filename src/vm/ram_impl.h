@@ -30,7 +30,4 @@ struct ram {
 	pthread_mutex_t fill_lock;	/* source.fill(); what makes pages present */
 };
 
-/* Map what @from->delta_fd holds over the base. */
-int ram_load_from(struct ram *r, const struct ram_from *from, struct err *e);
-
 #endif

@@ -231,17 +231,25 @@ int ram_seal(struct ram *r, struct err *e)
 	return 0;
 }
 
-int ram_load_from(struct ram *r, const struct ram_from *from, struct err *e)
+int ram_begin_from(struct ram *r, const struct ram_from *from, struct err *e)
 {
 	struct stat st;
 	unsigned maps = 0;
 	off_t at = 0, end;
-	int seals = fcntl(from->base_fd, F_GET_SEALS);
+	int seals = fcntl(from->base_fd, F_GET_SEALS), fd, ret;
 
 	if (seals < 0 || !(seals & F_SEAL_SHRINK) || !(seals & F_SEAL_FUTURE_WRITE) ||
 	    fstat(from->base_fd, &st) < 0 || (u64)st.st_size < r->size)
 		return err_set(e, EINVAL, "the memory to begin with is none of a frozen machine");
+	fd = fcntl(from->base_fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return err_errno(e, "the memory to begin with");
+	close(r->fd);			/* roms that were in it are mapped, and stay */
+	r->fd = fd;
 	r->sealed = true;
+	ret = remap(r, true, e);
+	if (ret)
+		return ret;
 	if (from->delta_fd < 0)
 		return 0;
 	if (fstat(from->delta_fd, &st) < 0 || (u64)st.st_size != r->size)

@@ -56,6 +56,7 @@ extern const struct verb verb_run, verb_create, verb_exec, verb_start, verb_stop
 	verb_pause, verb_resume, verb_ls, verb_show, verb_set, verb_rm, verb_console, verb_logs,
 	verb_rename, verb_clone, verb_autostart, verb_inspect, verb_image, verb_doctor,
 	verb_completion;
+extern const struct verb verb_save, verb_restore, verb_snapshot, verb_fork;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 
 /* Parse; options and other words may mix, "--" ends options. Other words are moved to the front

@@ -82,7 +82,7 @@ static int start(const char *name, int flag, struct err *e)
 	if (!r && pwrite(flag, "1", 1, 0) != 1)
 		r = err_errno(e, "write %s/%s", f.path, FLAG);
 	if (!r)
-		r = process_start(&f, &c, NULL, NULL, e);
+		r = process_start(&f, &c, NULL, NULL, NULL, e);
 	vm_config_free(&c);
 	folder_close(&f);
 	return r;

@@ -24,6 +24,10 @@ const struct verb *const cli_verbs[] = {
 	&verb_autostart,
 	&verb_inspect,
 	&verb_image,
+	&verb_save,
+	&verb_restore,
+	&verb_snapshot,
+	&verb_fork,
 	&verb_doctor,
 	&verb_completion,
 	NULL

@@ -32,7 +32,7 @@ static int start(const char *name, const struct args *a, json_t *out, struct err
 		r = vm_config_check(&c, e);
 	if (!r) {
 		oneshot_forget(&f);	/* no command stops it */
-		r = process_start(&f, &c, NULL, NULL, e);
+		r = process_start(&f, &c, NULL, NULL, NULL, e);
 	}
 	if (!r) {
 		folder_status(&f, &s);

@@ -157,23 +157,24 @@ static int on_progress(void *ctx, u64 done, u64 total)
 
 /* --- commands --- */
 
+/* "hold": the machine stays paused after it was saved well, so that whoever asked can make the file
+ * durable, and then end the machine (quit), or let it go on (cont). */
+
 static int save(struct qmp_call *c, json_t **ret, struct err *e)
 {
-	bool quit = qmp_bool(c, "quit", false);
+	bool hold = qmp_bool(c, "hold", false);
 	struct taking t;
 	int r = take_args(&t, c, e);
 
 	if (!r && t.nover)
 		r = err_set(e, EINVAL, "penta-save takes no disks");
 	if (!r)
-		r = take(&t, !quit, e);
+		r = take(&t, !hold, e);
 	if (!r) {
-		if (!quit)
+		if (!hold)
 			go_on(&t);
 		r = state_write(t.img, t.fd, true, on_progress, c, e);
-		if (!r && quit)
-			vm_quit(c->vm, 0, "saved");
-		else if (quit)
+		if (r && hold)
 			go_on(&t);
 	}
 	taking_end(&t);
@@ -234,8 +235,18 @@ static int do_fork(struct qmp_call *c, json_t **ret, struct err *e)
 	return r;
 }
 
+/* End the machine's process, and say how: "saved". */
+static int end(struct qmp_call *c, json_t **ret, struct err *e)
+{
+	if (strcmp(qmp_string(c, "how", ""), "saved"))
+		return err_set(e, EINVAL, "how: \"saved\" is what there is");
+	vm_quit(c->vm, 0, "saved");
+	return 0;
+}
+
+static const struct qmp_arg end_args[] = { { "how", 's', false }, { 0 } };
 static const struct qmp_arg save_args[] = {
-	{ "fdname", 's', false }, { "config", 's', true }, { "quit", 'b', true }, { 0 } };
+	{ "fdname", 's', false }, { "config", 's', true }, { "hold", 'b', true }, { 0 } };
 static const struct qmp_arg snapshot_args[] = {
 	{ "fdname", 's', false }, { "config", 's', true }, { "disks", 'a', true }, { 0 } };
 static const struct qmp_arg fork_args[] = {
@@ -243,6 +254,7 @@ static const struct qmp_arg fork_args[] = {
 	{ "disks", 'a', true }, { 0 } };
 
 const struct qmp_command qmp_state_commands[] = {
+	{ "penta-end", end, end_args, false },
 	{ "penta-save", save, save_args, true },
 	{ "penta-snapshot", snapshot, snapshot_args, true },
 	{ "penta-fork", do_fork, fork_args, true },

@@ -40,6 +40,7 @@ struct vm {
 	struct balloon *balloon;	/* the machine's; NULL: none */
 	struct vsock *vsock;		/* ditto */
 	struct agent_host *agent;	/* ditto: NULL without vsock */
+	bool hold;			/* restored as it was saved: paused by its user */
 	struct timespec started;	/* CLOCK_MONOTONIC */
 	_Atomic int exit_status;	/* of who ended the machine by vm_quit(); -1: the guest ends it */
 	const char *_Atomic ended;	/* ... and how: "quit"; constant */

@@ -171,7 +171,8 @@ static int start(struct process *p, struct err *e)
 	if (!r && p->o->restore)
 		r = p->o->restore(vm, p->o->ctx, e);
 	if (!r)
-		r = machine_start_paused(vm->m, e);
+		r = p->o->restore ? machine_start_restored(vm->m, true, e)
+				  : machine_start_paused(vm->m, e);
 	if (!r && p->gdb) {
 		r = gdb_start(p->gdb, e);
 		log_msg(LOG_INFO, "waiting for gdb at %s", gdb_address(p->gdb));
@@ -191,7 +192,7 @@ static int start(struct process *p, struct err *e)
 	if (p->o->ready)
 		p->o->ready(vm, p->o->ctx);
 	vm_enter(vm);
-	if (!p->gdb)
+	if (!p->gdb && !vm->hold)
 		machine_resume(vm->m);
 	return 0;
 }

@@ -32,9 +32,10 @@ struct process_opts {
 int process_live(const struct process_opts *o, struct err *e);
 
 /* Start the machine of @f, whose both locks are held, in the background: returns when it runs, or says
- * why it does not. The locks are the new process's afterwards; close @f. */
+ * why it does not. The locks are the new process's afterwards; close @f. @keep: descriptors that @restore
+ * needs, -1 at their end (all others are closed); NULL: none. */
 int process_start(struct folder *f, const struct vm_config *cfg,
 		  int (*restore)(struct vm *vm, void *ctx, struct err *e), void *ctx,
-		  struct err *e);
+		  const int *keep, struct err *e);
 
 #endif

@@ -15,12 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { READY = 'R', FAILED = 'F', LOG_MAX = 1 << 20 };
+enum { KEEP_MAX = 4, READY = 'R', FAILED = 'F', LOG_MAX = 1 << 20 };
 
 struct child {
 	int pipe;
 	int (*restore)(struct vm *vm, void *ctx, struct err *e);
 	void *ctx;
+	const int *keep;
 };
 
 static void say(int fd, char what, const char *text)
@@ -65,16 +66,21 @@ static int redirect(const struct folder *f, struct err *e)
 }
 
 /* Descriptors that whoever called us left open are not the machine's. */
-static void close_others(const struct folder *f, int pipe)
+static void close_others(const struct folder *f, int pipe, const int *more)
 {
-	int keep[3] = { f->fd, f->lock_fd, pipe };
+	int keep[3 + KEEP_MAX] = { f->fd, f->lock_fd, pipe, -1, -1, -1, -1 };
 	unsigned from = 3;
+
+	for (unsigned i = 0; more && more[i] >= 0; i++) {
+		BUG_ON(i == KEEP_MAX);
+		keep[3 + i] = more[i];
+	}
 
 	for (;;) {
 		unsigned next = UINT32_MAX;
 
 		for (size_t i = 0; i < ARRAY_SIZE(keep); i++)
-			if ((unsigned)keep[i] >= from && (unsigned)keep[i] < next)
+			if (keep[i] >= 0 && (unsigned)keep[i] >= from && (unsigned)keep[i] < next)
 				next = (unsigned)keep[i];
 		if (next > from && close_range(from, next - 1, 0) && next != UINT32_MAX)
 			for (unsigned fd = from; fd < next; fd++)
@@ -108,8 +114,8 @@ static _Noreturn void child(struct folder *f, const struct vm_config *cfg, struc
 	prctl(PR_SET_NAME, f->name);
 	umask(0077);
 	r = redirect(f, &e);
-	if (!r && !c->restore)		/* a restore's descriptors are among the others */
-		close_others(f, c->pipe);
+	if (!r)
+		close_others(f, c->pipe, c->keep);
 	if (!r) {
 		log_start(f);
 		r = process_live(&o, &e);
@@ -125,9 +131,9 @@ static _Noreturn void child(struct folder *f, const struct vm_config *cfg, struc
 
 int process_start(struct folder *f, const struct vm_config *cfg,
 		  int (*restore)(struct vm *vm, void *ctx, struct err *e), void *ctx,
-		  struct err *e)
+		  const int *keep, struct err *e)
 {
-	struct child c = { .restore = restore, .ctx = ctx };
+	struct child c = { .restore = restore, .ctx = ctx, .keep = keep };
 	char buf[600] = { 0 };
 	size_t n = 0;
 	ssize_t k;

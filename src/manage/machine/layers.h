@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* layers.h - disks of snapshots and forks: what is on a disk now stays as it is in its file, and a new
+ * qcow2 file on top of it takes what is written from now on.
+ *
+ * Order is everything, because a machine may be killed at any moment. The new file is made first, and it
+ * is empty: reading through it is reading the old one. Then config.json names it. Only then does a
+ * running machine begin to write to it. Whenever one looks, config.json names a file that has all that
+ * was flushed. */
+#ifndef PENTA_MANAGE_MACHINE_LAYERS_H
+#define PENTA_MANAGE_MACHINE_LAYERS_H
+
+#include "manage/machine/folder.h"
+
+struct layer {
+	unsigned disk;
+	char *path;		/* of the new file, as config.json has it */
+	char *old;		/* what the disk was until now, ditto */
+	unsigned old_format;
+	int fd;			/* of the new file */
+};
+struct layers { unsigned n; struct layer l[VM_DISKS]; };
+#define LAYERS_NONE ((struct layers){ .n = 0 })
+
+/* A new file in @f for each disk of @c that can be written to, on top of what that disk of @base (whose
+ * paths are @base_dir's, absolute, or absolute) is. @c is changed accordingly, and not written. */
+int layers_add(struct layers *ls, const struct folder *f, struct vm_config *c,
+	       const struct vm_config *base, const char *base_dir, struct err *e);
+/* As @c was before; the files go. */
+void layers_undo(struct layers *ls, const struct folder *f, struct vm_config *c);
+void layers_free(struct layers *ls);	/* the files stay */
+
+/* Remove files of @f that were made here and that no longer belong to anything: neither its config nor
+ * a snapshot's is built on them. (Nor another machine's: layers_needed_by().) */
+int layers_sweep(const struct folder *f, struct err *e);
+
+/* @path as seen from folder @dir (absolute): @path itself when it is absolute. To be freed. */
+char *layers_path(const char *dir, const char *path);
+
+#endif
