@@ -3,7 +3,7 @@ _penta()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words="run create exec start stop reset pause resume ls show set rm console logs rename clone autostart inspect image doctor help --help --version"
+		words="run create exec start stop reset pause resume ls show set rm console logs rename clone autostart inspect image save restore snapshot fork doctor help --help --version"
 		COMPREPLY=($(compgen -W "$words" -- "$cur")); return
 	fi
 	case ${COMP_WORDS[1]} in
@@ -231,6 +231,30 @@ _penta()
 		[[ $cur == -* ]] || words="$words debian"
 		;;
 		esac; fi ;;
+	save)
+		case $prev in
+		esac
+		words="--running --json --help"
+		[[ $cur == -* ]] || words="$words $(penta completion --machines 2>/dev/null)"
+		;;
+	restore)
+		case $prev in
+		--name) COMPREPLY=($(compgen -W "@machine" -- "$cur")); return ;;
+		esac
+		words="--name --force --info --json --help"
+		;;
+	snapshot)
+		case $prev in
+		esac
+		words="--json --help"
+		[[ $cur == -* ]] || words="$words $(penta completion --machines 2>/dev/null)"
+		;;
+	fork)
+		case $prev in
+		esac
+		words="--json --help"
+		[[ $cur == -* ]] || words="$words $(penta completion --machines 2>/dev/null)"
+		;;
 	doctor)
 		case $prev in
 		esac
