@@ -94,7 +94,7 @@ else
 fi
 
 # Help teaches all options, and costs nothing.
-for v in run doctor; do
+for v in run create start stop reset pause resume ls show set rm console logs rename clone autostart inspect doctor; do
 	"$penta" $v --help >"$t/out" 2>"$t/err"; rc=$?
 	[ $rc -eq 0 ] && [ ! -s "$t/err" ] && grep -q Examples "$t/out"; ok $? "penta $v --help"
 	"$penta" help $v | cmp -s - "$t/out"; ok $? "penta help $v says the same"

@@ -630,9 +630,9 @@ static void serve_once(struct qmp *q, int timeout_ms)
 			cut(q, c);
 		write_client(q, c);
 	}
+	reap(q);		/* who left before another came makes room for it */
 	if (p[1].revents & POLLIN)
 		accept_client(q);
-	reap(q);
 }
 
 static bool output_waits(struct qmp *q)
