@@ -191,6 +191,10 @@ rm -rf "$r"/var/cache/apt/*.bin "$r"/var/log/*.log "$r"/var/log/apt "$r"/var/lib
 [ -z "$fake" ] || xattrs=
 export UUID HOSTNAME_ xattrs WORK OFFSET LEN DISK
 
+# Temporary files go with $WORK; in user namespaces the tools may not be able to come here.
+[ "$MODE" = unshare ] || export TMPDIR=$WORK
+# Our end is everybody's end, also when the program that runs us was killed (it sends SIGTERM by dying).
+trap 'trap - TERM; kill -TERM 0' TERM
 step 1 "reading the package lists of $site"
 # mmdebstrap's own steps, weighed by how long each takes.
 progress() {
@@ -216,7 +220,8 @@ progress() {
 		--customize-hook='chmod 755 "$1/usr/sbin/penta-agent"' \
 		--customize-hook="$after" \
 		"$RELEASE" "$WORK/root.tar" "$sources" 2>&1 4>&- || echo "$?" > "$WORK/failed"
-} | progress
+} | progress &
+wait $!
 [ ! -e "$WORK/failed" ] || die "mmdebstrap failed (mirror $site)"
 
 step 80 "making the file system"
