@@ -180,7 +180,7 @@ static void one_client(void)
 	for (unsigned n = rnd() % 3 ? 0 : (unsigned)(rnd() % 4); n && len; n--)
 		buf[rnd() % len] ^= (char)(1u << rnd() % 8);
 	for (size_t at = 0; at < len;) {
-		size_t n = MIN(len - at, rnd() % 4 ? len : 1 + rnd() % 9);
+		size_t most = rnd() % 4 ? len : 1 + rnd() % 9, n = MIN(len - at, most);
 
 		if (rnd() % 6 == 0)
 			send_fd(fd, buf + at, n);

@@ -130,7 +130,7 @@ static void sample(struct row *w, size_t n, u64 began_ms)
 		usleep((useconds_t)(SAMPLE_MS - ms) * 1000);
 	ms = MAX(mono_ms() - began_ms, 1u);
 	for (size_t i = 0; i < n; i++)
-		if (w[i].pid && w[i].ticks) {
+		if (w[i].pid) {
 			u64 now = cpu_ticks(w[i].pid);
 
 			if (now >= w[i].ticks)
