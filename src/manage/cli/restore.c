@@ -23,9 +23,8 @@ static const struct option options[OPT_N + 1] = {
 };
 
 static const char text[] =
-	"The guest runs at once; its memory comes in while it runs, so FILE must stay until `penta ls`\n"
-	"does not matter to you any more (it is read for some seconds). Its clock is right again when the\n"
-	"guest asks for the time.\n"
+	"The guest runs at once, while its memory still comes in: leave FILE alone for some seconds. The\n"
+	"time of day is right again when the guest asks for it.\n"
 	"\nExamples:\n"
 	"  penta restore web.state && penta console web\n"
 	"  penta restore web.state --info\n";
