@@ -175,6 +175,13 @@ void block_fini(struct block *b)
 		loop_unpost(b->loop, run_ended, b);
 }
 
+u64 block_next_data(struct block *b, u64 off)
+{
+	if (b->ops->below)
+		b = b->ops->below(b);
+	return b->ops->next_data ? b->ops->next_data(b, off) : off;
+}
+
 void block_free(struct block *b)
 {
 	if (!b)

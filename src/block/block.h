@@ -58,6 +58,8 @@ struct block_ops {
 	/* From now on nothing is written: it has become somebody's backing file. Synced. May be
 	 * NULL. */
 	int (*freeze)(struct block *b, struct err *e);
+	/* See block_next_data(). NULL: anything may be data. */
+	u64 (*next_data)(struct block *b, u64 off);
 	void (*free)(struct block *b);	/* nothing is in flight, and synced */
 	struct block *(*below)(struct block *b); /* a disk's: the top of its chain; else NULL */
 };
@@ -87,6 +89,9 @@ int block_sync(struct block *b, struct err *e);
 /* One request from start to end on the calling thread, other requests' done() running meanwhile. 0
  * or a negative errno. For tools, and for layers while they open. */
 int block_rw(struct block *b, enum block_op op, u64 off, void *buf, u64 len);
+/* From @off on, all reads as zeros up to the returned byte (a multiple of BLOCK_SECTOR, @off itself
+ * when that is not known, at most info.size). Nothing is in flight. For tools that copy. */
+u64 block_next_data(struct block *b, u64 off);
 void block_free(struct block *b);			/* drains and syncs; accepts NULL */
 
 /* How an image is opened. */

@@ -28,7 +28,7 @@ static int copy(struct convert *c, struct block *dst, u8 *buf, struct err *e)
 {
 	u64 size = MIN(c->src->info.size, dst->info.size);
 
-	for (u64 off = 0; off < size; off += CHUNK) {
+	for (u64 off = 0; (off = block_next_data(c->src, off)) < size; off += CHUNK) {
 		u64 len = MIN(CHUNK, size - off), from = 0;
 		int r = block_rw(c->src, BLOCK_READ, off, buf, len);
 
@@ -54,6 +54,8 @@ static int copy(struct convert *c, struct block *dst, u8 *buf, struct err *e)
 		if (c->fn)
 			c->fn(c->ctx, off + len, size);
 	}
+	if (c->fn)
+		c->fn(c->ctx, size, size);
 	return block_sync(dst, e);
 }
 

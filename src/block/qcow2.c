@@ -294,11 +294,25 @@ static int qcow2_resize(struct block *b, u64 size, struct err *e)
 	return 0;
 }
 
+/* What the first table alone tells: without a backing file, where it has no entry there is nothing. */
+static u64 qcow2_next_data(struct block *b, u64 off)
+{
+	struct qcow2 *q = container_of(b, struct qcow2, b);
+	u64 per_l1 = q->per_l2 * q->cs, i = off / per_l1;
+
+	if (q->backing || i >= q->h.l1_size || q->l1[i])
+		return off;
+	while (i < q->h.l1_size && !q->l1[i])
+		i++;
+	return i == q->h.l1_size ? b->info.size : MIN(i * per_l1, b->info.size);
+}
+
 /* --- opening --- */
 
 static const struct block_ops qcow2_ops = {
 	.name = "qcow2", .submit = qcow2_submit, .poll = qcow2_poll, .plug = qcow2_plug,
-	.resize = qcow2_resize, .freeze = qcow2_freeze, .free = qcow2_free,
+	.resize = qcow2_resize, .freeze = qcow2_freeze, .next_data = qcow2_next_data,
+	.free = qcow2_free,
 };
 
 /* A table of @n entries at @off, in host order. */

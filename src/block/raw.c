@@ -380,8 +380,22 @@ static void raw_free(struct block *b)
 	free(raw);
 }
 
+static u64 raw_next_data(struct block *b, u64 off)
+{
+	struct raw *r = container_of(b, struct raw, b);
+	off_t at;
+
+	if (r->device)
+		return off;
+	at = lseek(r->fd, (off_t)off, SEEK_DATA);
+	if (at < 0)
+		return errno == ENXIO ? b->info.size : off;
+	return MIN((u64)at / BLOCK_SECTOR * BLOCK_SECTOR, b->info.size);
+}
+
 static const struct block_ops raw_ops = {
 	.name = "raw",
+	.next_data = raw_next_data,
 	.submit = raw_submit,
 	.poll = raw_poll,
 	.plug = raw_plug,

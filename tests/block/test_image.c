@@ -350,6 +350,39 @@ static void convert(void **st)
 	assert_true(access(test_path("dst2"), F_OK) < 0);
 }
 
+/* What a copy need not read: 8 GiB with three pieces in them, through raw and qcow2. */
+static void holes(void **st)
+{
+	static const u64 at[] = { 512 * MiB, 1 * GiB + 4096, 8 * GiB - 4096 };
+	struct image_spec s = { .format = "qcow2" };
+	struct block *b;
+
+	test_file("big.raw", NULL, 8 * GiB);
+	b = open_rw(test_path("big.raw"));
+	for (unsigned i = 0; i < 3; i++)
+		put(b, at[i], (u8)(i + 1));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(block_next_data(b, i ? at[i - 1] + 1 * MiB : 0), at[i]);
+	assert_int_equal(block_next_data(b, 8 * GiB), 8 * GiB);
+	block_free(b);
+	OK(image_convert(test_path("big.raw"), "raw", test_path("big.q"), &s, NULL, NULL, E));
+	clean(test_path("big.q"));
+	b = open_rw(test_path("big.q"));
+	assert_int_equal(block_next_data(b, 0), 512 * MiB);
+	assert_int_equal(block_next_data(b, 2 * GiB), 8 * GiB - 512 * MiB);
+	block_free(b);
+	s.format = "raw";
+	OK(image_convert(test_path("big.q"), "qcow2", test_path("big.2"), &s, NULL, NULL, E));
+	b = open_rw(test_path("big.2"));
+	for (unsigned i = 0; i < 3; i++) {
+		u8 buf[512];
+
+		OK(block_rw(b, BLOCK_READ, at[i], buf, sizeof(buf)));
+		assert_int_equal(buf[7], i + 1);
+	}
+	block_free(b);
+}
+
 /* Fields of the header that mean harm. */
 static void headers(void **st)
 {
@@ -485,7 +518,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(create), cmocka_unit_test(snapshot), cmocka_unit_test(chains),
-		cmocka_unit_test(resize), cmocka_unit_test(compressed), cmocka_unit_test(convert),
+		cmocka_unit_test(resize), cmocka_unit_test(compressed), cmocka_unit_test(convert), cmocka_unit_test(holes),
 		cmocka_unit_test(headers), cmocka_unit_test(tables), cmocka_unit_test(repair),
 	};
 
