@@ -24,7 +24,7 @@ enum gpt_header {	/* 5.3.2, table 5.5: offsets */
 	H_TABLE_CRC = 88, H_END = 92,
 };
 enum gpt_entry {	/* 5.3.3, table 5.6 */
-	E_TYPE = 0, E_UUID = 16, E_FIRST = 32, E_LAST = 40, E_NAME = 56, E_NAME_CHARS = 36,
+	E_TYPE = 0, E_UUID = 16, E_FIRST = 32, E_LAST = 40, E_ATTRIBUTES = 48, E_NAME = 56, E_NAME_CHARS = 36,
 };
 enum mbr {		/* 5.2.1, tables 5.1 and 5.2 */
 	MBR_PARTS = 446, MBR_PART_LEN = 16, MBR_NPARTS = 4, MBR_SIG = 510, MBR_SIGNATURE = 0xaa55,
@@ -72,6 +72,7 @@ int gpt_write(int fd, u64 nsect, const u8 disk_uuid[16], const struct gpt_part *
 		memcpy(t + E_UUID, p[i].uuid, 16);
 		put_le64(t + E_FIRST, p[i].first);
 		put_le64(t + E_LAST, p[i].last);
+		put_le64(t + E_ATTRIBUTES, p[i].attributes);
 		for (unsigned k = 0; p[i].name && k < E_NAME_CHARS && p[i].name[k]; k++)
 			put_le16(t + E_NAME + 2 * k, (u8)p[i].name[k]);
 	}
@@ -157,7 +158,8 @@ static int read_gpt(const struct gpt_disk *d, u64 lba, struct gpt_part *p, struc
 
 		if (is_zero(t + E_TYPE, 16) || first > last || last >= nsect)
 			continue;
-		p[n] = (struct gpt_part){ .first = first, .last = last, .number = i + 1 };
+		p[n] = (struct gpt_part){ .first = first, .last = last, .number = i + 1,
+					  .attributes = get_le64(t + E_ATTRIBUTES) };
 		memcpy(p[n].type, t + E_TYPE, 16);
 		memcpy(p[n].uuid, t + E_UUID, 16);
 		n++;

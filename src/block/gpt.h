@@ -17,9 +17,12 @@ extern const u8 gpt_type_bios[16];	/* GRUB's second part, on PC BIOSes */
 extern const u8 gpt_type_esp[16];	/* EFI system partition */
 extern const u8 gpt_type_linux_root[16];	/* root, x86-64 */
 
+#define GPT_NO_AUTO BIT(63)		/* systemd: not to be mounted by its type */
+
 struct gpt_part {
 	u8 type[16], uuid[16];
 	u64 first, last;		/* sectors, inclusive */
+	u64 attributes;			/* GPT_xxx */
 	unsigned number;		/* from 1: the n of vdaN */
 	const char *name;		/* up to 36 ASCII characters; NULL when read */
 };

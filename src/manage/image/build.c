@@ -188,7 +188,8 @@ static int make_disk(struct build *b, struct err *e)
 		{ .number = PART_BIOS, .first = MIB_SECTORS, .last = 2 * MIB_SECTORS - 1,
 		  .name = "BIOS boot" },
 		{ .number = PART_ESP, .first = 2 * MIB_SECTORS,
-		  .last = ROOT_MIB * MIB_SECTORS - 1, .name = "EFI system" },
+		  .last = ROOT_MIB * MIB_SECTORS - 1, .name = "EFI system",
+		  .attributes = GPT_NO_AUTO /* no file system yet */ },
 		{ .number = PART_ROOT, .first = ROOT_MIB * MIB_SECTORS,
 		  .last = nsect - MIB_SECTORS - 1, .name = "root" },
 	};

@@ -37,7 +37,11 @@ fake= xattrs="--xattrs --xattrs-include=*"
 case $MODE in
 root) [ "$(id -u)" = 0 ] || die "--mode root: you are not root; leave --mode away" ;;
 unshare) need newuidmap uidmap; need fakeroot fakeroot; fake=fakeroot ;;
-fakechroot) need fakechroot fakechroot; need fakeroot fakeroot; fake=fakeroot ;;
+fakechroot) need fakechroot fakechroot; need fakeroot fakeroot; fake=fakeroot
+	# The guest's programs run here under this host's dynamic linker, which knows its own libc only.
+	host=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	[ "$host" = "$RELEASE" ] || die "$RELEASE on $host cannot be built without rights: \
+be root, or get ids of your own (root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $(id -un))" ;;
 esac
 
 # --- which mirror: the host's own, by its apt ---
