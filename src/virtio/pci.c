@@ -379,6 +379,13 @@ static int virtio_pci_post_load(void *dev, struct err *e)
 	return 0;
 }
 
+static void virtio_pci_resumed(void *dev, bool restored)
+{
+	struct virtio_pci *p = dev;
+
+	virtio_resumed(p->v);
+}
+
 static void virtio_pci_free(void *dev)
 {
 	struct virtio_pci *p = dev;
@@ -436,4 +443,5 @@ int virtio_pci_new(struct virtio_pci **out, struct virtio *v, struct pci_bus *bu
 const struct device_class virtio_pci_class = {
 	.name = "virtio-pci", .version = 1, .state = virtio_pci_state, .reset = virtio_pci_reset,
 	.free = virtio_pci_free, .post_load = virtio_pci_post_load,
+	.resumed = virtio_pci_resumed,
 };

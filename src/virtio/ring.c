@@ -9,8 +9,11 @@
  *     registers are no RAM: a guest cannot aim a device at itself.
  *  4. What is available and what is in flight together never exceed the ring's size, so a guest
  *     bounds what its requests cost us by the size that we offered.
- *  5. A chain that comes back after its ring was reset is dropped: gen tells. */
+ *  5. A chain that comes back after its ring was reset is dropped: gen tells.
+ *  6. While the machine is paused nothing new is taken, whoever asks: the loop goes on meanwhile, and
+ *     a frame from the network or a key pressed must not change memory that is being saved. */
 #include "virtio/ring_impl.h"
+#include "vm/machine.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +30,11 @@ static const struct ring_layout *layout(const struct ring *r)
 static bool usable(const struct ring *r)
 {
 	return r->enabled && !r->broken && !r->halted && r->desc;
+}
+
+static bool paused(const struct ring *r)
+{
+	return r->m && atomic_load(&r->m->status) == MACHINE_PAUSED;
 }
 
 /* --- chains --- */
@@ -202,7 +210,7 @@ int ring_pop(struct ring *r, struct ring_chain **out)
 	struct ring_chain *c;
 	int rc;
 
-	if (!usable(r))
+	if (!usable(r) || paused(r))
 		return 0;
 	if (!layout(r)->more(r))
 		return r->broken ? -EPROTO : 0;
@@ -221,7 +229,7 @@ int ring_pop(struct ring *r, struct ring_chain **out)
 
 bool ring_has(struct ring *r)
 {
-	return usable(r) && layout(r)->more(r);
+	return usable(r) && !paused(r) && layout(r)->more(r);
 }
 
 /* Is the chain of this life of the ring? Then it is in flight no more. */

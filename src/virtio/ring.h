@@ -21,6 +21,7 @@ struct ring_chain;
 
 struct ring {
 	struct ram *ram;		/* borrowed */
+	struct machine *m;		/* nothing is popped while it is paused; NULL: it never is */
 
 	/* Set by the driver through the transport while the queue is off. */
 	u16 size_max;			/* what the device offers; constant */
@@ -80,7 +81,8 @@ int ring_enable(struct ring *r);
 
 /* Take the next request. 1: *@out is set, to be given back by ring_push(), ring_unpop() or, after a
  * reset, either of them all the same; 0: nothing there (the driver will kick when there is, unless
- * ring_listen(false) was said), or the queue is off; -EPROTO: malformed (loop, range, order, not in
+ * ring_listen(false) was said), or the queue is off, or the machine is paused (virtio_resumed() then
+ * kicks); -EPROTO: malformed (loop, range, order, not in
  * RAM, ROM to be written), r->why tells; -ENOMEM. Devices call virtio_pop(), which deals with errors.
  * 2.7.5 to 2.7.7, 2.8.5 to 2.8.8. */
 int ring_pop(struct ring *r, struct ring_chain **out);

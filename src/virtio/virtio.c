@@ -77,6 +77,8 @@ static void work(void *ctx)
 	u64 kicked;
 
 	v->posted = false;
+	if (atomic_load(&v->m->status) == MACHINE_PAUSED)
+		return;			/* virtio_resumed() comes back to it */
 	if (v->closing) {
 		virtio_reset(v);
 		return;
@@ -120,6 +122,12 @@ void virtio_kick(struct virtio *v, unsigned q)
 	if (q >= v->nqueues || !virtio_running(v))
 		return;			/* start() kicks all */
 	v->kicked |= BIT(q);
+	post(v);
+}
+
+void virtio_resumed(struct virtio *v)
+{
+	kick_all(v);
 	post(v);
 }
 
@@ -277,8 +285,10 @@ int virtio_init(struct virtio *v, struct machine *m, const struct virtio_class *
 	if (!v->queue)
 		return err_set(e, ENOMEM, "%s: out of memory", cls->name);
 	v->nqueues = nqueues;
-	for (unsigned q = 0; q < nqueues; q++)
+	for (unsigned q = 0; q < nqueues; q++) {
 		ring_init(&v->queue[q], m->ram, (u16)qsize);
+		v->queue[q].m = m;
+	}
 	update_halted(v);
 	return 0;
 }

@@ -14,7 +14,8 @@
  *
  * All calls come with the machine lock held. Kicks are delivered on the loop's thread, never on a
  * vCPU's: a vCPU that writes a notification goes on at once, and system calls of devices and back
- * ends stay on the I/O thread. */
+ * ends stay on the I/O thread. While the machine is paused none are delivered and no ring gives
+ * anything (ring.h), so that what was quiesced stays so until the machine runs again. */
 #ifndef PENTA_VIRTIO_VIRTIO_H
 #define PENTA_VIRTIO_VIRTIO_H
 
@@ -116,5 +117,8 @@ void virtio_queue_enable(struct virtio *v, unsigned q);
 void virtio_queue_reset(struct virtio *v, unsigned q);
 void virtio_set_dma(struct virtio *v, bool on);		/* the function's bus master bit */
 void virtio_driver_kick(struct virtio *v, unsigned q);	/* the driver's notification */
+/* The machine runs again: what the driver asked for before the pause, and what back ends had for it
+ * meanwhile, is done now. */
+void virtio_resumed(struct virtio *v);
 
 #endif

@@ -296,6 +296,48 @@ static void test_reset_with_chains_out(void **state)
 	drv_end(&d);
 }
 
+/* A machine that is paused may be being saved: neither a kick that was on its way nor a back end that
+ * has something for the driver takes a buffer until it runs again. */
+static void test_paused(void **state)
+{
+	struct drv d;
+	struct echo *dev = rig(&d, 2, 8);
+	struct drv_seg s[2];
+	struct err e = { 0 };
+	unsigned kicks;
+
+	assert_int_equal(machine_start(d.m, &e), 0);
+	assert_true(drv_start(&d, ALL));
+	s[0] = (struct drv_seg){ word(&d, "abcd", 4), 4 };
+	s[1] = (struct drv_seg){ drv_alloc(&d, 4), 4 };
+	kicks = dev->kicks;
+	assert_true(drv_add(&d.q[0], s, 1, s + 1, 1) >= 0);
+	drv_kick(&d, 0);
+	machine_pause(d.m);
+	drv_pump(&d);
+	assert_int_equal(dev->kicks, kicks);
+	assert_false(ring_has(&dev->v.queue[0]));
+	assert_null(virtio_pop(&dev->v, 0));		/* as a frame from a network would */
+	assert_int_equal(drv_used(&d.q[0], NULL), -1);
+	drv_write(&d, DRV_STATUS, 0, 1);		/* a debugger's write: done when it runs */
+	drv_pump(&d);
+	assert_int_not_equal(drv_status(&d), 0);
+	machine_resume(d.m);
+	drv_pump(&d);
+	assert_int_equal(drv_status(&d), 0);
+
+	assert_true(drv_start(&d, ALL));		/* and without such a write */
+	assert_true(drv_add(&d.q[0], s, 1, s + 1, 1) >= 0);
+	drv_kick(&d, 0);
+	machine_pause(d.m);
+	drv_pump(&d);
+	assert_int_equal(drv_used(&d.q[0], NULL), -1);
+	machine_resume(d.m);
+	drv_pump(&d);
+	assert_true(drv_used(&d.q[0], NULL) >= 0);
+	drv_end(&d);
+}
+
 static void test_queue_reset(void **state)
 {
 	for (unsigned packed = 0; packed < 2; packed++) {
@@ -899,6 +941,7 @@ int main(void)
 		cmocka_unit_test(test_long_indirect),
 		cmocka_unit_test(test_out_of_order),
 		cmocka_unit_test(test_reset_with_chains_out),
+		cmocka_unit_test(test_paused),
 		cmocka_unit_test(test_queue_reset),
 		cmocka_unit_test(test_event_idx),
 		cmocka_unit_test(test_no_interrupt),
