@@ -41,7 +41,8 @@ enum told { TELL_ADD = 1, TELL_CONSOLE = 2, TELL_NAME = 4, TELL_OPEN = 8, TELL_R
 
 enum { Q_CONTROL_RX = 2, Q_CONTROL_TX = 3, QUEUE_SIZE = 128 };
 #define CONSOLE_PCI_CLASS 0x078000	/* communication controller, other */
-#define TX_BATCH 64			/* buffers at a time */
+#define TX_BATCH 64			/* buffers at a time, */
+#define TX_BATCH_BYTES (256 * KiB)	/* and bytes: one buffer may have 4 GiB */
 
 struct port {
 	struct vconsole *d;
@@ -205,17 +206,21 @@ static void control_kick(struct vconsole *d)
 
 /* --- bytes from the guest --- */
 
-/* Send what is left of p->tx. False: the back end takes no more now. */
-static bool drain(struct port *p)
+/* Send what is left of p->tx, at most *@left bytes. False: the back end takes no more now, or it was
+ * that many. */
+static bool drain(struct port *p, size_t *left)
 {
 	struct ring_chain *c = p->tx;
 
 	while (p->tx_done < c->read_len) {
 		u8 buf[4096];
-		size_t n = chain_read(c, p->tx_done, buf, sizeof(buf)), took;
+		size_t n = chain_read(c, p->tx_done, buf, MIN(sizeof(buf), *left)), took;
 
+		if (!n)
+			return false;
 		took = chardev_send(p->be, buf, n);
 		p->tx_done += (u32)took;
+		*left -= took;
 		if (took < n)
 			return false;
 	}
@@ -229,15 +234,16 @@ static void tx(struct port *p)
 {
 	struct vconsole *d = p->d;
 	unsigned q = tx_queue(p), n = 0;
+	size_t left = TX_BATCH_BYTES;
 
 	for (; n < TX_BATCH; n++) {
 		if (!p->tx)
 			p->tx = virtio_pop(&d->v, q);
-		if (!p->tx || !drain(p))
+		if (!p->tx || !drain(p, &left))
 			break;
 	}
 	virtio_notify(&d->v, q);
-	if (n == TX_BATCH)
+	if (n == TX_BATCH || !left)
 		virtio_kick(&d->v, q);
 }
 
