@@ -44,6 +44,7 @@ struct balloon {
 	u32 num_pages, actual, poison_val;
 	u64 stat[BALLOON_NSTATS];
 	u64 reported;
+	bool telling;		/* tell() is posted: a guest that writes without end posts one */
 	void (*changed)(void *ctx);
 	void *ctx;
 };
@@ -168,6 +169,7 @@ static void tell(void *ctx)
 {
 	struct balloon *b = ctx;
 
+	b->telling = false;
 	if (b->changed)
 		b->changed(b->ctx);
 }
@@ -183,8 +185,10 @@ static void balloon_config_write(void *dev, unsigned off, const u8 *buf, unsigne
 	memcpy(c + off, buf, len);
 	b->actual = MIN(get_le32(c + CFG_ACTUAL), pages);
 	b->poison_val = get_le32(c + CFG_POISON_VAL);
-	if (b->actual != actual)
+	if (b->actual != actual && !b->telling) {
+		b->telling = true;
 		loop_post(b->v.m->loop, tell, b);	/* this is a vCPU's thread */
+	}
 }
 
 /* --- for the host --- */
