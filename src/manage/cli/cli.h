@@ -60,8 +60,8 @@ extern const struct verb verb_save, verb_restore, verb_snapshot, verb_fork;
 extern const struct verb *const cli_verbs[];	/* NULL-terminated; main.c */
 
 /* Parse; options and other words may mix, "--" ends options. Other words are moved to the front
- * of @argv, their number is *@npos. @verb NULL: penta's own options are not here. Prints what is
- * wrong ("did you mean"). */
+ * of @argv, with NULL behind them (argv[argc] must be there); their number is *@npos. @verb NULL:
+ * penta's own options are not here. Prints what is wrong ("did you mean"). */
 int args_parse(struct args *a, const struct verb *v, int argc, char **argv, int *npos);
 static inline const char *args_get(const struct args *a, unsigned opt)
 {

@@ -136,6 +136,7 @@ int args_parse(struct args *a, const struct verb *v, int argc, char **argv, int 
 		}
 		a->val[k][a->n[k]++] = val;
 	}
+	argv[*npos] = NULL;		/* a command is handed on as it stands here */
 	if (*npos && !v->positional) {
 		cli_error("%s: \"%s\" is no option; options begin with --", v->name, argv[0]);
 		return -EINVAL;
