@@ -210,13 +210,19 @@ static int be_user(const struct command *c, const struct user *u)
 	return setgroups(u->ngroups, u->groups) || setgid(u->gid) || setuid(u->uid) ? -1 : 0;
 }
 
-/* Until execve(), or an error, whose number goes to @report. Does not return. */
+/* Why no command came of it: an errno, and what it is about. */
+struct failure {
+	int error;
+	enum { FAIL_COMMAND, FAIL_USER, FAIL_FOLDER } of;
+};
+
+/* Until execve(), or a struct failure, which goes to @report. Does not return. */
 static void become(const struct command *c, int in, int out, int err, int report)
 {
 	const char *name = c->user[0] ? c->user : "root";
 	struct user u = { .home = "/root", .shell = "/bin/sh" };
+	struct failure why = { .of = FAIL_COMMAND };
 	sigset_t none;
-	int e;
 
 	setsid();
 	if (c->flags & AGENT_TTY)
@@ -225,6 +231,7 @@ static void become(const struct command *c, int in, int out, int err, int report
 		goto fail;
 	if (find_user(name, &u) && c->user[0]) {
 		errno = ENOENT;
+		why.of = FAIL_USER;
 		goto fail;
 	}
 	clearenv();
@@ -236,10 +243,14 @@ static void become(const struct command *c, int in, int out, int err, int report
 	for (char **v = c->env; *v; v++)
 		if (strchr(*v, '=') && **v != '=')
 			putenv(*v);
-	if (be_user(c, &u))
+	if (be_user(c, &u)) {
+		why.of = FAIL_USER;
 		goto fail;
-	if (chdir(c->cwd[0] ? c->cwd : u.home) && (c->cwd[0] || chdir("/")))
+	}
+	if (chdir(c->cwd[0] ? c->cwd : u.home) && (c->cwd[0] || chdir("/"))) {
+		why.of = FAIL_FOLDER;
 		goto fail;
+	}
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
@@ -247,8 +258,8 @@ static void become(const struct command *c, int in, int out, int err, int report
 	umask(022);
 	execvp(c->argv[0], c->argv);
 fail:
-	e = errno;
-	if (write(report, &e, sizeof(e)) < 0)
+	why.error = errno;
+	if (write(report, &why, sizeof(why)) < 0)
 		_exit(126);
 	_exit(127);
 }
@@ -303,6 +314,8 @@ static int open_pipes(int ours[3], int theirs[3])
 static void start(struct session *s, const struct command *c)
 {
 	int ours[3] = { -1, -1, -1 }, theirs[3] = { -1, -1, -1 }, report[2] = { -1, -1 };
+	struct failure why = { .of = FAIL_COMMAND };
+	char what[256];
 	int e;
 
 	s->tty = c->flags & AGENT_TTY;
@@ -320,8 +333,8 @@ static void start(struct session *s, const struct command *c)
 		close_fd(&theirs[i]);
 	close_fd(&report[1]);
 	/* The pipe closes by execve(), or brings why that failed. */
-	if (!e && read(report[0], &e, sizeof(e)) != sizeof(e))
-		e = 0;
+	if (!e && read(report[0], &why, sizeof(why)) == sizeof(why))
+		e = why.error;
 	close_fd(&report[0]);
 	if (e) {
 		for (int i = 0; i < 3; i++)
@@ -329,7 +342,13 @@ static void start(struct session *s, const struct command *c)
 		if (s->child > 0)
 			waitpid(s->child, NULL, 0);
 		s->child = 0;
-		send_error(s, e, c->argv[0]);
+		if (why.of == FAIL_COMMAND)
+			snprintf(what, sizeof(what), "%s", c->argv[0]);
+		else
+			snprintf(what, sizeof(what), "the guest's %s %s",
+				 why.of == FAIL_USER ? "user" : "folder",
+				 why.of == FAIL_USER ? c->user : c->cwd);
+		send_error(s, e, what);
 		return;
 	}
 	for (int i = 0; i < 3; i++) {

@@ -146,11 +146,18 @@ struct talk {
 	size_t bytes[3];
 	u64 token, clock;
 	bool keep[3];			/* do not grant more of this stream */
+	char why[128];			/* with @error */
 };
 
 static void on_hello(void *ctx) { ((struct talk *)ctx)->hello++; }
 static void on_exited(void *ctx, u32 status, u32 sig) { ((struct talk *)ctx)->status = (int)status; }
-static void on_failed(void *ctx, int error, const char *t) { ((struct talk *)ctx)->error = error; }
+static void on_failed(void *ctx, int error, const char *text)
+{
+	struct talk *t = ctx;
+
+	t->error = error;
+	snprintf(t->why, sizeof(t->why), "%s", text);
+}
 static void on_data(void *ctx, unsigned stream, const u8 *buf, size_t len)
 {
 	struct talk *t = ctx;
@@ -200,8 +207,8 @@ static int talk(struct talk *t, int ms, struct err *e)
 
 static void test_window_and_clock(void **state)
 {
-	char *argv[] = { "sh", "-c", "yes; true", NULL }, *nope[] = { "/nonesuch", NULL };
-	struct agent_command c = { .argv = argv }, bad = { .argv = nope };
+	char *argv[] = { "sh", "-c", "yes; true", NULL };
+	struct agent_command c = { .argv = argv };
 	struct talk t = { .fd = dial(), 
 			  .keep = { false, true, true }, .status = -1 };
 	struct timespec now;
@@ -226,14 +233,33 @@ static void test_window_and_clock(void **state)
 	assert_int_equal(t.status, 128 + SIGTERM);
 	agent_session_free(t.s);
 	close(t.fd);
+}
 
-	t = (struct talk){ .fd = dial(), .status = -1 };
-	assert_int_equal(agent_session_new(&t.s, &events, &t, &e), 0);
-	assert_int_equal(agent_exec(t.s, &bad, &e), 0);
-	talk(&t, 300, &e);
-	assert_int_equal(t.error, ENOENT);
-	agent_session_free(t.s);
-	close(t.fd);
+/* What cannot be run: the answer names what is not there, be it the command, its user or its folder. */
+static void test_refused(void **state)
+{
+	char *argv[] = { "true", NULL }, *nope[] = { "/nonesuch", NULL };
+	const struct {
+		struct agent_command c;
+		const char *why;
+	} cases[] = {
+		{ { .argv = nope }, "/nonesuch: No such file" },
+		{ { .argv = argv, .user = "nonesuch" }, "the guest's user nonesuch: No such" },
+		{ { .argv = argv, .cwd = "/nonesuch" }, "the guest's folder /nonesuch: No such" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct talk t = { .fd = dial(), .status = -1 };
+		struct err e = { 0 };
+
+		assert_int_equal(agent_session_new(&t.s, &events, &t, &e), 0);
+		assert_int_equal(agent_exec(t.s, &cases[i].c, &e), 0);
+		talk(&t, 300, &e);
+		assert_int_equal(t.error, ENOENT);
+		assert_memory_equal(t.why, cases[i].why, strlen(cases[i].why));
+		agent_session_free(t.s);
+		close(t.fd);
+	}
 }
 
 /* Nobody reads the errors, and they fill up: output still comes. And a command that has ended has, though
@@ -300,6 +326,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_commands),
 		cmocka_unit_test(test_window_and_clock),
+		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_flow),
 		cmocka_unit_test(test_lies),
 	};
