@@ -182,6 +182,14 @@ static bool aligned(const struct raw *raw, const struct block_req *r)
 	return true;
 }
 
+/* A guest that writes another format's header over a disk whose format was guessed would choose, at
+ * the next start, which of the host's files it sees. Such a write goes through the bounce buffer, all of
+ * it: what was looked at is what is written, whatever the guest does to its memory meanwhile. */
+static bool may_forge(const struct raw *raw, const struct block_req *r)
+{
+	return raw->guarded && r->op == BLOCK_WRITE && r->off == 0;
+}
+
 /* Set up the pieces of a transfer from byte q->done on. */
 static int pieces(struct raw_req *q)
 {
@@ -190,7 +198,7 @@ static int pieces(struct raw_req *q)
 	u64 skip = q->done;
 	unsigned i = 0;
 
-	if (raw->direct && (q->bounce || q->done || !aligned(raw, r))) {
+	if (q->bounce || may_forge(raw, r) || (raw->direct && (q->done || !aligned(raw, r)))) {
 		u64 len = MIN(BOUNCE, r->len - q->done);
 
 		if (!q->bounce && posix_memalign((void **)&q->bounce, PAGE, BOUNCE)) {
@@ -201,6 +209,9 @@ static int pieces(struct raw_req *q)
 			return -ENOMEM;
 		if (r->op == BLOCK_WRITE)
 			copy(r, q->done, q->bounce, len, true);
+		if (may_forge(raw, r) && (q->done ? q->done < BLOCK_SECTOR :
+					  get_be32(q->bounce) == QCOW2_MAGIC))
+			return -EPERM;
 		*q->iov = (struct iovec){ q->bounce, len };
 		q->op.iov = q->iov;
 		q->op.niov = 1;
@@ -288,18 +299,6 @@ static void go(struct raw_req *q)
 		finish(q, ret);
 }
 
-/* A guest that writes another format's header over a disk whose format was guessed would choose, at
- * the next start, which of the host's files it sees. */
-static bool forges_header(const struct raw *raw, const struct block_req *r)
-{
-	u8 head[4];
-
-	if (!raw->guarded || r->op != BLOCK_WRITE || r->off)
-		return false;
-	copy(r, 0, head, sizeof(head), true);
-	return get_be32(head) == 0x514649fb;
-}
-
 static void raw_submit(struct block *b, struct block_req *r)
 {
 	struct raw *raw = container_of(b, struct raw, b);
@@ -309,10 +308,6 @@ static void raw_submit(struct block *b, struct block_req *r)
 	if ((r->op == BLOCK_DISCARD && (!b->info.discards || raw->no_punch)) ||
 	    (r->op == BLOCK_FLUSH && raw->unsafe)) {
 		block_complete_later(b, r, 0);
-		return;
-	}
-	if (forges_header(raw, r)) {
-		block_complete_later(b, r, -EPERM);
 		return;
 	}
 	q = calloc(1, sizeof(*q));

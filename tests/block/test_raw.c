@@ -302,11 +302,19 @@ static void locks(void **st)
 	close(p[1]);
 }
 
+static void on_turned(struct block_req *r, int ret)
+{
+	assert_int_equal(ret, 0);
+}
+
 static void refusals(void **st)
 {
 	struct block_options o = { 0 };
 	struct block *b;
-	u8 head[512] = "QFI\xfb";
+	u8 head[512] = "QFI\xfb", turn[512];
+	struct iovec iov = { turn, sizeof(turn) };
+	struct block_req r = { .op = BLOCK_WRITE, .len = sizeof(turn), .iov = &iov, .niov = 1,
+			       .done = on_turned };
 
 	FAILS(ENOENT, "nowhere", block_open(&b, NULL, test_path("nowhere"), &o, E));
 	FAILS(EINVAL, "regular file", block_open(&b, NULL, "/dev/null", &o, E));
@@ -321,6 +329,15 @@ static void refusals(void **st)
 	o = (struct block_options){ 0 };
 	OK(block_open(&b, NULL, test_path("f"), &o, E));
 	assert_int_equal(block_rw(b, BLOCK_WRITE, 0, head, 512), -EPERM);
+	/* Nor by changing its memory once that was looked at. */
+	memset(turn, 'x', sizeof(turn));
+	block_plug(b);
+	block_submit(b, &r);
+	memcpy(turn, head, sizeof(turn));
+	block_unplug(b);
+	block_drain(b);
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, turn, sizeof(turn)), 0);
+	assert_memory_equal(turn, "xxxx", 4);
 	block_free(b);
 	o.format = "raw";
 	OK(block_open(&b, NULL, test_path("f"), &o, E));
