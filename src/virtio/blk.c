@@ -55,6 +55,7 @@ enum { HEADER = 16, RANGE = 16, RANGE_UNMAP = 1 };
 /* In flight at once: enough for every queue of a busy guest, and a bound for a hostile one. */
 #define REQUESTS_MAX 1024
 #define IOVS_MAX 65536u
+#define BYTES_MAX (64 * MiB)		/* a reset or a save waits for all of it */
 #define BATCH 512			/* requests taken before the loop turns to others */
 #define MERGE_BYTES (1 * MiB)		/* no larger request is made of several */
 
@@ -66,6 +67,7 @@ struct vblk {
 	bool writeback;			/* the cache is on: C_WRITEBACK */
 	u64 capacity;			/* sectors, as the guest knows it */
 	unsigned requests, iovs;	/* in flight */
+	u64 bytes;			/* likewise */
 	u32 starved;			/* bit q: left requests behind for want of room */
 };
 
@@ -75,6 +77,7 @@ struct vreq {
 	struct ring_chain *c;
 	unsigned q, niov;
 	u64 data;			/* bytes to transfer */
+	u64 bytes;			/* or to be zeroed or discarded */
 	struct vreq *merged;		/* neighbours that go along */
 	struct iovec *all;		/* their pieces in a row; NULL: iov */
 	struct iovec iov[];
@@ -99,6 +102,7 @@ static void end_one(struct vreq *q, int ret)
 	push(q->d, q->c, status);
 	q->d->requests--;
 	q->d->iovs -= q->niov;
+	q->d->bytes -= q->bytes;
 	free(q->all);
 	free(q);
 }
@@ -301,11 +305,18 @@ static bool request(struct vblk *d, unsigned n, struct ring_chain *c, struct bat
 	q->d = d;
 	q->c = c;
 	q->q = n;
+	q->bytes = q->r.len;
 	q->r.done = on_done;
 	d->requests++;
 	d->iovs += q->niov;
+	d->bytes += q->bytes;
 	batch_add(d, b, q);
 	return true;
+}
+
+static bool full(const struct vblk *d)
+{
+	return d->requests >= REQUESTS_MAX || d->iovs >= IOVS_MAX || d->bytes >= BYTES_MAX;
 }
 
 static void vblk_kick(void *dev, unsigned n)
@@ -318,14 +329,13 @@ static void vblk_kick(void *dev, unsigned n)
 	block_plug(d->b);
 	ring_listen(&d->v.queue[n], false);
 	do {
-		while (left && d->requests < REQUESTS_MAX && d->iovs < IOVS_MAX &&
-		       (c = virtio_pop(&d->v, n)) && request(d, n, c, &b))
+		while (left && !full(d) && (c = virtio_pop(&d->v, n)) && request(d, n, c, &b))
 			left--;
 		if (!left) {			/* others, too, want the loop */
 			virtio_kick(&d->v, n);
 			break;
 		}
-		if (d->requests >= REQUESTS_MAX || d->iovs >= IOVS_MAX) {
+		if (full(d)) {
 			d->starved |= 1u << n;
 			break;
 		}
