@@ -86,7 +86,8 @@ struct qcow2 {
 	u64 seq;			/* of operations */
 	struct op *reads, *reads_end, *writes;	/* under way; reads by seq */
 	u64 cow_bytes;			/* in buffers of operations */
-	struct parked *room;		/* waits for that to become less */
+	unsigned nops;			/* of them, all kinds */
+	struct parked *room;		/* waits for one of these two to become less */
 
 	struct flush *flush;		/* under way, or NULL */
 	struct block_req *flush_next, **flush_next_end;	/* for the one after */

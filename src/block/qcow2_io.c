@@ -13,6 +13,8 @@
 
 #define COW_BYTES_MAX (16 * MiB)	/* in buffers at once */
 #define RUN_MAX (2 * MiB)		/* bytes allocated in one operation */
+/* Operations at once. One request may be millions of clusters that lie in no order. */
+#define OPS_MAX 1024u
 
 struct qreq {				/* a request from above */
 	struct parked parked;
@@ -84,6 +86,20 @@ static void op_link(struct op **list, struct op *op)
 	*list = op;
 }
 
+static void on_part(struct block_req *r, int ret);
+
+/* May @qr begin another operation? -EAGAIN: it is parked until some have ended. What an operation
+ * itself reads never waits, or they would all wait for each other. */
+static int op_room(struct qreq *qr)
+{
+	struct qcow2 *q = qr->q;
+
+	if (q->nops < OPS_MAX || qr->r->done == on_part)
+		return 0;
+	park(&q->room, &qr->parked);
+	return -EAGAIN;
+}
+
 static struct op *op_new(struct qreq *qr, enum op_kind kind, u64 off, u64 len)
 {
 	struct qcow2 *q = qr->q;
@@ -91,6 +107,7 @@ static struct op *op_new(struct qreq *qr, enum op_kind kind, u64 off, u64 len)
 
 	if (!op)
 		return NULL;
+	q->nops++;
 	op->qr = qr;
 	op->kind = kind;
 	op->off = off;
@@ -126,8 +143,9 @@ static void op_end(struct op *op, int ret)
 	}
 	if (op->l2)
 		op->l2->pins--;
-	if (op->cow_len) {
-		q->cow_bytes -= op->cow_len;
+	q->nops--;
+	q->cow_bytes -= op->cow_len;
+	if (op->cow_len || q->nops < OPS_MAX) {
 		room = q->room;
 		q->room = NULL;
 	}
@@ -158,6 +176,25 @@ static struct op *conflict(struct qcow2 *q, enum op_kind kind, u64 first, u64 la
 }
 
 /* --- pieces of memory --- */
+
+/* As many as slice() finds. */
+static unsigned slices(const struct block_req *r, u64 pos, u64 len)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->niov && len; i++) {
+		u64 k = r->iov[i].iov_len;
+
+		if (pos >= k) {
+			pos -= k;
+			continue;
+		}
+		len -= MIN(k - pos, len);
+		pos = 0;
+		n++;
+	}
+	return n;
+}
 
 /* Bytes [pos, pos+len) of @r's memory as at most r->niov pieces at @out. */
 static unsigned slice(const struct block_req *r, u64 pos, u64 len, struct iovec *out)
@@ -275,7 +312,7 @@ static int read_into(struct op *op, struct block *from, u64 at)
 		.done = on_read, .ctx = op,
 	};
 	if (op->len != r->len) {
-		op->iov = malloc(r->niov * sizeof(*op->iov));
+		op->iov = malloc(slices(r, op->off - r->off, op->len) * sizeof(*op->iov));
 		if (!op->iov)
 			return -ENOMEM;
 		op->req.iov = op->iov;
@@ -352,8 +389,10 @@ static int read_piece(struct qreq *qr, u64 off, u64 *len)
 	enum where w = NOWHERE;
 	u64 e = 0, host = 0, n = MIN(*len, to_l2_end(q, off)), run;
 	struct op *op;
-	int r = l2_get(q, off, &qr->parked, &t);
+	int r = op_room(qr);
 
+	if (!r)
+		r = l2_get(q, off, &qr->parked, &t);
 	if (r < 0)
 		return r;
 	if (r) {
@@ -420,7 +459,7 @@ static int write_inplace(struct qreq *qr, u64 off, u64 len, u64 host)
 	if (r->op == BLOCK_WRITE_ZEROES) {
 		op->req.op = BLOCK_WRITE_ZEROES;
 	} else if (len != r->len) {
-		op->iov = malloc(r->niov * sizeof(*op->iov));
+		op->iov = malloc(slices(r, off - r->off, len) * sizeof(*op->iov));
 		if (!op->iov) {
 			op_end(op, -ENOMEM);
 			return 0;
@@ -459,7 +498,7 @@ static void write_allocated(struct op *op)
 	struct block_req *r = op->qr->r;
 	unsigned n = 0;
 
-	op->iov = malloc((r->niov + 3) * sizeof(*op->iov));
+	op->iov = malloc((slices(r, op->off - r->off, op->len) + 3) * sizeof(*op->iov));
 	if (!op->iov) {
 		on_allocated(&op->req, -ENOMEM);
 		return;
@@ -661,8 +700,10 @@ static int write_piece(struct qreq *qr, u64 off, u64 *len)
 	u64 n = MIN(*len, to_l2_end(q, off)), e, host, run;
 	struct table *t;
 	struct op *op;
-	int r = l2_for_write(q, off, &qr->parked, &t);
+	int r = op_room(qr);
 
+	if (!r)
+		r = l2_for_write(q, off, &qr->parked, &t);
 	if (r)
 		return r;
 	e = l2_entry(q, t, off);

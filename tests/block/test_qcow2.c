@@ -2,6 +2,7 @@
 /* qcow2 against a mirror: random requests, many at once, ending in any order, on images of every
  * kind; power cuts at random moments; what qemu-img says of the result, where it is installed. */
 #include "cut.h"
+#include "mem.h"
 #include "block/layer.h"
 #include "base/bytes.h"
 #include <sys/wait.h>
@@ -407,10 +408,62 @@ static void errors(void **st)
 	}
 }
 
+struct slot_end { bool over; int ret; };
+static void on_slot_end(struct block_req *r, int ret)
+{
+	*(struct slot_end *)r->ctx = (struct slot_end){ true, ret };
+}
+
+/* A disk whose clusters lie in no order: one request for all of it is done a bounded number of pieces
+ * at a time. */
+static void scattered(void **st)
+{
+	enum { LEN = 2 * MiB, N = LEN / 512, ROOM = 8 * MiB };
+	struct image_spec s = { .format = "qcow2", .size = LEN, .cluster_bits = 9, .replace = true };
+	struct mem *file = mem_new(NULL, ROOM);
+	struct qcow2_options o = { 0 };
+	u8 *buf = malloc(LEN), was[512];
+	struct iovec iov = { buf, LEN };
+	struct slot_end end = { 0 };
+	struct block_req r = { .op = BLOCK_READ, .len = LEN, .iov = &iov, .niov = 1,
+			       .done = on_slot_end, .ctx = &end };
+	unsigned held = 0;
+	struct block *b;
+	int fd;
+
+	OK(image_create(test_path("img"), &s, E));
+	fd = open(test_path("img"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	file->b.info.end = (u64)pread(fd, file->data, ROOM, 0);
+	file->b.info.size = 1ull << 62;
+	close(fd);
+	OK(qcow2_new(&b, NULL, &file->b, NULL, "test", &o, E));
+	for (unsigned i = N; i-- > 0; ) {
+		memset(was, (int)(i % 251), 512);
+		assert_int_equal(block_rw(b, BLOCK_WRITE, i * 512, was, 512), 0);
+	}
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, buf, LEN), 0);	/* tables are in memory */
+	memset(buf, 0xff, LEN);
+	file->hold = true;
+	block_submit(b, &r);
+	for (struct block_req *h = file->held; h; h = h->next)
+		held++;
+	assert_in_range(held, 64, 1024);
+	block_drain(b);
+	file->hold = false;
+	assert_true(end.over);
+	assert_int_equal(end.ret, 0);
+	for (unsigned i = 0; i < N; i++)
+		assert_int_equal(buf[i * 512 + 100], i % 251);
+	block_free(b);
+	free(buf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mirror), cmocka_unit_test(power), cmocka_unit_test(errors),
+		cmocka_unit_test(scattered),
 	};
 
 	return cmocka_run_group_tests_name("qcow2", tests, NULL, test_folder_gone);
