@@ -112,6 +112,8 @@ mkfifo "$t/go"
 sleep 0.7; truncate -s 4M "$t/short.img"; wait $pid
 grep -qi '^GOT.*error' "$t/out" && grep -q '^ALIVE 4096' "$t/out"; ok $? "a file that became shorter: the guest gets an error, and goes on"
 
+{ "$penta" image create --json "$t/j.qcow2" 8M && "$penta" image resize --json "$t/j.qcow2" +8M && "$penta" image convert --json --format raw "$t/j.qcow2" "$t/j.raw"; } 2>"$t/err" |
+	tr -d ' \n' | grep -q '"format":"qcow2","size":8388608,.*"format":"qcow2","size":16777216,.*"format":"raw","size":16777216,'; ok $? "create, resize and convert tell programs what became"
 "$penta" image create "$t/lock.qcow2" 16M 2>"$t/err"
 "$penta" run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 256M --disk "$t/lock.qcow2" --append "do=log" </dev/null >"$t/raw" 2>&1 & pid=$!
 for i in $(seq 50); do "$penta" image info "$t/lock.qcow2" 2>/dev/null | grep -q 'in use' && break; sleep 0.1; done

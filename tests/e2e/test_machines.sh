@@ -48,6 +48,7 @@ p inspect a pit && python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); 
 p inspect a nosuch; [ $? -eq 1 ] && says 'no device'; ok $? "inspect: a device that is not there"
 p set a --stop-timeout 1 --cpus 2 && says 'next start.*cpus' && p show a && says '^cpus +2'; ok $? "set: what can be at once, the rest at the next start"
 p set a --memmory 5; [ $? -eq 2 ] && says 'did you mean --memory'; ok $? "set: an unknown option"
+p set a --json; [ $? -eq 2 ] && says 'what is to be changed'; ok $? "set: nothing to change is an error"
 p set a --unset firmware; [ $? -eq 1 ] && says 'nothing to boot' && p show a && says '^firmware'; ok $? "set: what makes no machine is refused, and changes nothing"
 p rename a b; [ $? -eq 1 ] && says 'is running'; ok $? "rename: not while it runs"
 p rm a; [ $? -eq 1 ] && says 'is running' && [ "$(state a)" = running ]; ok $? "rm: not while it runs"
@@ -57,13 +58,14 @@ p show a && says '^last end +quit'; ok $? "show: how it ended"
 p rename a b && [ "$(state b)" = off ] && ! p show a && says 'no machine "a"'; ok $? "rename"
 p start b && p ls b && says '^b +running +2 '; ok $? "the next start has what set said"
 p rm --force b && [ -z "$(ls -A "$PENTA_HOME/machines")" ]; ok $? "rm --force: nothing is left"
+p create big --firmware "$t/rom" --memory 1T && p start big && says 'warning: big has 1 TiB of memory, and this host' && p rm -f big; ok $? "start: more memory than the host has is started, and said"
 p start b; [ $? -eq 1 ] && says 'no machine "b"'; ok $? "start: a machine that is not there"
 
 # --- what is wrong is told in one line, by the start too ---
 p create w --firmware "$t/absent" && ! p start w && says "absent.*No such file" && [ "$(wc -l < "$t/err")" = 1 ] && [ "$(state w)" = off ]; ok $? "start: says why not"
 echo '{"version": 1, "memmory": "1G"}' > "$PENTA_HOME/machines/w/config.json"
 p start w; [ $? -eq 1 ] && says 'config.json.*"memmory"; did you mean "memory"'; ok $? "config.json: an unknown key is named, and the nearest known"
-[ "$(state w)" = broken ] && p rm w; ok $? "ls and rm of a machine with a broken config.json"
+[ "$(state w)" = broken ] && p ls w && says "^w +broken +- +- +- " && ! p show w && says "^status +broken" && p rm w; ok $? "ls and rm of a machine with a broken config.json"
 
 # --- names ---
 bad=0

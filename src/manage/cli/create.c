@@ -73,6 +73,6 @@ static int run(const struct args *a, int npos, char **pos)
 
 const struct verb verb_create = {
 	.name = "create", .summary = "make a machine with a name",
-	.usage = "NAME --kernel FILE [OPTION]...",
+	.usage = "NAME... --kernel FILE|--disk FILE [OPTION]...",
 	.options = options, .text = text, .positional = "", .run = run, .config = true,
 };

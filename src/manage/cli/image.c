@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define FORMATS "raw qcow2"
+#define OPTION_JSON OPTION("json", NULL, NULL, "print what the image is then, as `image info --json`")
 
 /* What `check` says by its status besides EXIT_DONE. */
 enum { EXIT_LEAKS = 3, EXIT_DAMAGED = 4 };
@@ -66,9 +67,43 @@ static void on_progress(void *ctx, u64 done, u64 total)
 	progress_update(p, done);
 }
 
+static json_t *info_json(const char *path, const struct image_info *i)
+{
+	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "file", path, "format", i->format,
+			      "size", (json_int_t)i->size, "file_size", (json_int_t)i->file_size,
+			      "allocated", (json_int_t)i->allocated, "in_use", i->in_use);
+
+	if (i->version)
+		json_object_update_new(j, json_pack("{s:i, s:i, s:i, s:i, s:b, s:b, s:s}",
+			"version", (int)i->version, "cluster_size", 1 << i->cluster_bits,
+			"refcount_bits", (int)i->refcount_bits, "snapshots", (int)i->nsnapshots,
+			"dirty", i->dirty, "corrupt", i->corrupt,
+			"compression", i->zstd ? "zstd" : "zlib"));
+	if (*i->holder)
+		json_object_set_new(j, "holder", json_string(i->holder));
+	if (*i->backing) {
+		json_object_set_new(j, "backing", json_string(i->backing));
+		json_object_set_new(j, "backing_path", json_string(i->backing_path));
+		if (*i->backing_format)
+			json_object_set_new(j, "backing_format", json_string(i->backing_format));
+	}
+	return j;
+}
+
+/* The end of a verb that made or changed the image @path. */
+int image_done(const char *path, bool json)
+{
+	struct image_info i;
+	struct err e = { 0 };
+
+	if (!json)
+		return EXIT_DONE;
+	return image_info(path, &i, &e) ? fail(&e) : print_json(info_json(path, &i));
+}
+
 /* --- create --- */
 
-enum create_opt { C_FORMAT, C_BACKING, C_BACKING_FORMAT, C_CLUSTER, C_FORCE, C_N };
+enum create_opt { C_FORMAT, C_BACKING, C_BACKING_FORMAT, C_CLUSTER, C_FORCE, C_JSON, C_N };
 static const struct option create_options[C_N + 1] = {
 	[C_FORMAT] = OPTION("format", "NAME", FORMATS,
 		"qcow2 (grows as it is written; the default) or raw"),
@@ -81,6 +116,7 @@ static const struct option create_options[C_N + 1] = {
 		"unit of allocation of qcow2: 512 (bytes) to 2M\n"
 		"(default 64K)"),
 	[C_FORCE] = OPTION("force", NULL, NULL, "replace an existing file"),
+	[C_JSON] = OPTION_JSON,
 };
 
 static int cluster_bits(const char *s, unsigned *bits, struct err *e)
@@ -120,7 +156,7 @@ static int create(const struct args *a, int npos, char **pos)
 		cli_error("%s", e.msg);
 		return EXIT_USAGE;
 	}
-	return image_create(pos[0], &s, &e) ? fail(&e) : EXIT_DONE;
+	return image_create(pos[0], &s, &e) ? fail(&e) : image_done(pos[0], args_get(a, C_JSON));
 }
 
 const struct verb verb_image_create = {
@@ -138,29 +174,6 @@ enum info_opt { I_JSON, I_N };
 static const struct option info_options[I_N + 1] = {
 	[I_JSON] = OPTION("json", NULL, NULL, "the same for programs"),
 };
-
-static json_t *info_json(const char *path, const struct image_info *i)
-{
-	json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "file", path, "format", i->format,
-			      "size", (json_int_t)i->size, "file_size", (json_int_t)i->file_size,
-			      "allocated", (json_int_t)i->allocated, "in_use", i->in_use);
-
-	if (i->version)
-		json_object_update_new(j, json_pack("{s:i, s:i, s:i, s:i, s:b, s:b, s:s}",
-			"version", (int)i->version, "cluster_size", 1 << i->cluster_bits,
-			"refcount_bits", (int)i->refcount_bits, "snapshots", (int)i->nsnapshots,
-			"dirty", i->dirty, "corrupt", i->corrupt,
-			"compression", i->zstd ? "zstd" : "zlib"));
-	if (*i->holder)
-		json_object_set_new(j, "holder", json_string(i->holder));
-	if (*i->backing) {
-		json_object_set_new(j, "backing", json_string(i->backing));
-		json_object_set_new(j, "backing_path", json_string(i->backing_path));
-		if (*i->backing_format)
-			json_object_set_new(j, "backing_format", json_string(i->backing_format));
-	}
-	return j;
-}
 
 static void info_text(const char *path, const struct image_info *i)
 {
@@ -285,7 +298,7 @@ const struct verb verb_image_check = {
 
 /* --- convert --- */
 
-enum convert_opt { V_FROM, V_FORMAT, V_CLUSTER, V_SIZE, V_FORCE, V_N };
+enum convert_opt { V_FROM, V_FORMAT, V_CLUSTER, V_SIZE, V_FORCE, V_JSON, V_N };
 static const struct option convert_options[V_N + 1] = {
 	[V_FROM] =
 		OPTION("from", "NAME", FORMATS, "format of SOURCE (default: what it looks like)"),
@@ -293,6 +306,7 @@ static const struct option convert_options[V_N + 1] = {
 	[V_CLUSTER] = OPTION("cluster", "SIZE", "4K 64K 1M 2M", "unit of allocation of qcow2"),
 	[V_SIZE] = OPTION("size", "SIZE", NULL, "make the disk larger"),
 	[V_FORCE] = OPTION("force", NULL, NULL, "replace an existing file"),
+	[V_JSON] = OPTION_JSON,
 };
 
 static int convert(const struct args *a, int npos, char **pos)
@@ -321,7 +335,7 @@ static int convert(const struct args *a, int npos, char **pos)
 	progress_begin(&p, "copying", 0, true);
 	r = image_convert(pos[0], from, pos[1], &s, on_progress, &p, &e);
 	progress_end(&p);
-	return r ? fail(&e) : EXIT_DONE;
+	return r ? fail(&e) : image_done(pos[1], args_get(a, V_JSON));
 }
 
 const struct verb verb_image_convert = {
@@ -335,10 +349,11 @@ const struct verb verb_image_convert = {
 
 /* --- resize --- */
 
-enum resize_opt { R_FORMAT, R_SHRINK, R_N };
+enum resize_opt { R_FORMAT, R_SHRINK, R_JSON, R_N };
 static const struct option resize_options[R_N + 1] = {
 	[R_FORMAT] = OPTION("format", "NAME", FORMATS, "of FILE (default: what it looks like)"),
 	[R_SHRINK] = OPTION("shrink", NULL, NULL, "allow a raw image to lose its end"),
+	[R_JSON] = OPTION_JSON,
 };
 
 static int resize(const struct args *a, int npos, char **pos)
@@ -372,7 +387,7 @@ static int resize(const struct args *a, int npos, char **pos)
 	if (!r)
 		r = block_sync(b, &e);
 	block_free(b);
-	return r ? fail(&e) : EXIT_DONE;
+	return r ? fail(&e) : image_done(pos[0], args_get(a, R_JSON));
 }
 
 const struct verb verb_image_resize = {

@@ -8,4 +8,8 @@
 extern const struct verb verb_image_build, verb_image_create, verb_image_info, verb_image_check,
 	verb_image_convert, verb_image_resize;
 
+/* The end of a verb that made or changed the image @path: tells programs what it is now, if @json.
+ * Returns the exit status. */
+int image_done(const char *path, bool json);
+
 #endif

@@ -12,7 +12,7 @@
 
 enum opt {
 	OPT_RELEASE, OPT_SIZE, OPT_INCLUDE, OPT_MIRROR, OPT_HOSTNAME, OPT_MODE, OPT_FORCE, OPT_VERBOSE,
-	OPT_N
+	OPT_JSON, OPT_N
 };
 
 static const struct option options[OPT_N + 1] = {
@@ -33,6 +33,7 @@ static const struct option options[OPT_N + 1] = {
 		"them that you may use"),
 	[OPT_FORCE] = OPTION("force", NULL, NULL, "replace an existing image"),
 	[OPT_VERBOSE] = OPTION("verbose", NULL, NULL, "print what the package tools print"),
+	[OPT_JSON] = OPTION("json", NULL, NULL, "print what the image is, as `image info --json`"),
 };
 
 static const char text[] =
@@ -115,8 +116,9 @@ static int run(const struct args *a, int npos, char **pos)
 		cli_error("%s", path || e.code ? e.msg : "out of memory");
 		return EXIT_FAILED;
 	}
-	printf("%s\n", path);
-	return EXIT_DONE;
+	if (!args_get(a, OPT_JSON))
+		printf("%s\n", path);
+	return image_done(path, args_get(a, OPT_JSON));
 }
 
 const struct verb verb_image_build = {

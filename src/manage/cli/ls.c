@@ -24,7 +24,7 @@ static const char text[] =
 struct row {
 	char *name;
 	char state[24], engine[16];
-	unsigned cpus;
+	unsigned cpus;			/* 0: unknown, and so are memory and engine */
 	u64 memory;
 	double uptime, cpu;		/* cpu: percent of one; < 0: unknown */
 	pid_t pid;
@@ -89,13 +89,14 @@ static int look(struct row *w, const char *name, struct err *e)
 	w->cpu = -1;
 	folder_status(&f, &s);
 	vm_config_init(&c);
-	if (folder_read_config(&f, &c, NULL))
+	if (folder_read_config(&f, &c, NULL)) {
 		snprintf(w->state, sizeof(w->state), "broken");
-	else
+	} else {
 		snprintf(w->state, sizeof(w->state), s.state == FOLDER_DIED ? "died" : "off");
-	w->cpus = c.cpus;
-	w->memory = c.memory;
-	snprintf(w->engine, sizeof(w->engine), "%s", engines[c.engine]);
+		w->cpus = c.cpus;
+		w->memory = c.memory;
+		snprintf(w->engine, sizeof(w->engine), "%s", engines[c.engine]);
+	}
 	vm_config_free(&c);
 	if (s.state == FOLDER_RUNNING) {
 		w->pid = s.pid;
@@ -148,14 +149,18 @@ static void print_table(const struct row *w, size_t n)
 	printf("%-*s  %-14s %4s %9s  %-6s %9s %6s\n", width, "NAME", "STATE", "CPUS", "MEMORY",
 	       "ENGINE", "UPTIME", "CPU");
 	for (size_t i = 0; i < n; i++) {
-		char mem[16], up[16] = "-", cpu[16] = "-";
+		char cpus[16] = "-", mem[16] = "-", up[16] = "-", cpu[16] = "-";
 
+		if (w[i].cpus) {
+			snprintf(cpus, sizeof(cpus), "%u", w[i].cpus);
+			cli_bytes(mem, (double)w[i].memory);
+		}
 		if (w[i].uptime > 0)
 			cli_duration(up, w[i].uptime);
 		if (w[i].cpu >= 0)
 			snprintf(cpu, sizeof(cpu), "%.0f%%", w[i].cpu);
-		printf("%-*s  %-14s %4u %9s  %-6s %9s %6s\n", width, w[i].name, w[i].state,
-		       w[i].cpus, cli_bytes(mem, (double)w[i].memory), w[i].engine, up, cpu);
+		printf("%-*s  %-14s %4s %9s  %-6s %9s %6s\n", width, w[i].name, w[i].state, cpus,
+		       mem, w[i].cpus ? w[i].engine : "-", up, cpu);
 	}
 }
 
@@ -164,10 +169,12 @@ static json_t *to_json(const struct row *w, size_t n)
 	json_t *all = json_array();
 
 	for (size_t i = 0; i < n; i++) {
-		json_t *j = json_pack("{s:s, s:s, s:i, s:I, s:s}", "name", w[i].name, "status",
-				      w[i].state, "cpus", (int)w[i].cpus, "memory",
-				      (json_int_t)w[i].memory, "engine", w[i].engine);
+		json_t *j = json_pack("{s:s, s:s}", "name", w[i].name, "status", w[i].state);
 
+		if (w[i].cpus)
+			json_object_update_new(j, json_pack("{s:i, s:I, s:s}", "cpus",
+				(int)w[i].cpus, "memory", (json_int_t)w[i].memory, "engine",
+				w[i].engine));
 		if (w[i].pid)
 			json_object_set_new(j, "pid", json_integer(w[i].pid));
 		if (w[i].uptime > 0)
@@ -209,9 +216,9 @@ static int run(const struct args *a, int npos, char **pos)
 		sample(w, rows, began);
 		if (args_get(a, OPT_JSON))
 			cli_print_json(to_json(w, rows));
-		else if (rows || npos)
+		else if (rows)
 			print_table(w, rows);
-		else
+		else if (!npos)
 			fputs("penta: there are no machines; `penta create --help` tells how to "
 			      "make one\n", stderr);
 	}

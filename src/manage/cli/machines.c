@@ -192,6 +192,17 @@ char *cli_dependent(const struct folder *f)
 
 /* --- words --- */
 
+void cli_warn_memory(const char *name, const struct vm_config *c)
+{
+	u64 host = (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
+	char has[16], wants[16];
+
+	if (c->memory > host)
+		cli_error("warning: %s has %s of memory, and this host %s: it can be killed when it "
+			  "uses more", name, cli_bytes(wants, (double)c->memory),
+			  cli_bytes(has, (double)host));
+}
+
 const char *cli_bytes(char buf[16], double n)
 {
 	static const char *const unit[] = { "B", "KiB", "MiB", "GiB", "TiB" };

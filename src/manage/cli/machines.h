@@ -33,6 +33,9 @@ int cli_wait_gone(const struct folder *f, int timeout_ms, struct err *e);
 /* End the machine's process, whatever it is doing: `quit`, and if that does not help SIGKILL. */
 int cli_kill(const struct folder *f, struct err *e);
 
+/* Say so when @c asks for more memory than this host has: a guest that uses it all would not fare well. */
+void cli_warn_memory(const char *name, const struct vm_config *c);
+
 /* Words for people. "12.5 MiB", "3d 4h". */
 const char *cli_bytes(char buf[16], double n);
 const char *cli_duration(char buf[16], double seconds);

@@ -3,7 +3,7 @@
 #include "base/cleanup.h"
 #include "base/loop.h"
 #include "base/trace.h"
-#include "manage/cli/cli.h"
+#include "manage/cli/machines.h"
 #include "manage/cli/oneshot.h"
 #include "manage/cli/terminal.h"
 #include "manage/machine/process.h"
@@ -209,6 +209,7 @@ static int live(struct run *r, struct folder *f, struct err *e)
 	const struct serial_filter filter = { .fn = escape_filter, .ctx = &r->escape };
 	int status;
 
+	cli_warn_memory(f ? f->name : "the machine", &r->cfg);
 	r->tty = (f || on_terminal(&r->cfg)) && terminal_raw();
 	status = process_live(&(struct process_opts){
 		.cfg = &r->cfg, .folder = f, .filter = r->tty ? &filter : NULL, .on_terminal = f,

@@ -116,8 +116,21 @@ static int set(const char *name, const struct args *a, json_t *out, struct err *
 	return r;
 }
 
+/* Any option but --json. */
+static bool some_option(const struct args *a)
+{
+	for (unsigned i = 0; i < OPTIONS_MAX; i++)
+		if (i != OPT_JSON && a->n[i])
+			return true;
+	return false;
+}
+
 static int run(const struct args *a, int npos, char **pos)
 {
+	if (npos && !some_option(a)) {
+		cli_error("set: what is to be changed? `penta show %s` prints what there is", pos[0]);
+		return EXIT_USAGE;
+	}
 	return cli_each(&verb_set, a, args_get(a, OPT_JSON), npos, pos, set);
 }
 

@@ -83,9 +83,11 @@ static int show(const char *name, const struct args *a, json_t *out, struct err 
 	vm_config_init(&c);
 	folder_status(&f, &s);
 	snprintf(status, sizeof(status), s.state == FOLDER_DIED ? "died" : "off");
+	r = folder_read_config(&f, &c, e);
 	if (s.state == FOLDER_RUNNING)
 		running_status(&f, status, sizeof(status));
-	r = folder_read_config(&f, &c, e);
+	else if (r)
+		snprintf(status, sizeof(status), "broken");
 	if (args_get(a, OPT_JSON)) {
 		json_object_set_new(out, "status", json_string(status));
 		json_object_set_new(out, "path", json_string(f.path));

@@ -31,6 +31,7 @@ static int start(const char *name, const struct args *a, json_t *out, struct err
 	if (!r)
 		r = vm_config_check(&c, e);
 	if (!r) {
+		cli_warn_memory(name, &c);
 		oneshot_forget(&f);	/* no command stops it */
 		r = process_start(&f, &c, NULL, NULL, NULL, e);
 	}
