@@ -133,6 +133,10 @@ unsigned block_files(const struct block *b, struct block_file *files, unsigned m
  * and syncs first. The descriptor is taken, also on failure; then the chain is as it was. On the
  * loop's thread, or another one with the machine paused; opens no file. */
 int block_snapshot_overlay(struct block *b, const struct block_file *top, struct err *e);
+/* What lies below the disk's top consists of @files from now on, the first one next to the top; they hold
+ * the same. Drains and syncs first; the descriptors are taken, also on failure; then the chain is as it
+ * was. Where block_snapshot_overlay() may be called. */
+int block_rebase(struct block *b, const struct block_file *files, unsigned n, struct err *e);
 /* Change the disk's size; devices hear of it by block_on_change(). Drains first. */
 int block_resize(struct block *b, u64 size, struct err *e);
 void block_on_change(struct block *b, void (*fn)(void *ctx), void *ctx);

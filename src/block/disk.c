@@ -426,6 +426,66 @@ int block_snapshot_overlay(struct block *b, const struct block_file *top, struct
 	return 0;
 }
 
+/* The chain of @files, read-only; the parts of @d are noted behind its top. */
+static int stack_below(struct disk *d, struct block **chain, const struct block_file *files,
+		       unsigned n, struct err *e)
+{
+	unsigned left = n;
+	int r = 0;
+
+	for (unsigned i = 0; i < n && !r; i++)
+		r = add_part(d, files[i].fd, files[i].path,
+			     !strcmp(files[i].format, "qcow2") ? "qcow2" : "raw", e);
+	while (!r && left) {
+		left--;
+		r = stack(d, chain, &files[left], true, e);
+	}
+	while (left)			/* those that nobody has taken */
+		close(files[--left].fd);
+	return r;
+}
+
+int block_rebase(struct block *b, const struct block_file *files, unsigned n, struct err *e)
+{
+	struct disk *d = disk_of(b);
+	struct block *old = qcow2_backing(d->top), *chain = NULL;
+	unsigned nparts = d->nparts, i;
+	struct part *part = malloc(sizeof(d->part));
+	int r = part ? 0 : err_set(e, ENOMEM, "out of memory");
+
+	if (!r && (!old || !n))
+		r = err_set(e, EINVAL, "%s: has no backing file", d->part[0].path);
+	if (!r)
+		r = block_sync(b, e);
+	if (r) {
+		for (i = 0; i < n; i++)
+			close(files[i].fd);
+		free(part);
+		return r;
+	}
+	memcpy(part, d->part, sizeof(d->part));
+	d->nparts = 1;
+	r = stack_below(d, &chain, files, n, e);
+	if (!r && chain->info.size != old->info.size)
+		r = err_set(e, EINVAL, "%s: has %llu bytes, what it replaces %llu", files[0].path,
+			    (unsigned long long)chain->info.size,
+			    (unsigned long long)old->info.size);
+	if (r) {
+		block_free(chain);
+		for (i = 1; i < d->nparts; i++)
+			free(d->part[i].path);
+		memcpy(d->part, part, sizeof(d->part));
+		d->nparts = nparts;
+	} else {
+		qcow2_rebase(d->top, chain);
+		block_free(old);
+		for (i = 1; i < nparts; i++)
+			free(part[i].path);
+	}
+	free(part);
+	return r;
+}
+
 int block_resize(struct block *b, u64 size, struct err *e)
 {
 	struct disk *d = disk_of(b);

@@ -57,6 +57,11 @@ typedef void image_progress_fn(void *ctx, u64 done, u64 total);
 int image_check(const char *path, bool repair, struct image_check *out, image_progress_fn *fn,
 		void *ctx, struct err *e);
 
+/* Make the image @path new, in one step: with what it has itself and what the @n images below it have, it
+ * lies on the one below those. It reads as before, and those @n are not needed for it any more. Who has the
+ * old file open keeps that. -ENOTSUP: there are no @n qcow2 images below it with a file below them. */
+int image_merge(const char *path, unsigned n, image_progress_fn *fn, void *ctx, struct err *e);
+
 /* Copy @src (with its backing files) into a new image @dst, leaving out zeros. */
 int image_convert(const char *src, const char *src_format, const char *dst,
 		  const struct image_spec *s, image_progress_fn *fn, void *ctx, struct err *e);

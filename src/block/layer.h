@@ -43,6 +43,12 @@ int qcow2_new(struct block **out, struct loop *l, struct block *file, struct blo
 	      const char *path, const struct qcow2_options *o, struct err *e);
 /* Let go of the backing file, which is not freed with it then. */
 void qcow2_detach(struct block *b);
+/* @b is a qcow2 layer: what it lies on, or NULL; and another one in its place, nothing being in flight. */
+struct block *qcow2_backing(const struct block *b);
+void qcow2_rebase(struct block *b, struct block *backing);
+/* Is what @b, a qcow2 layer, has at @off in its own file, and not below? The answer holds for *@len bytes.
+ * Waits; for tools. */
+int qcow2_extent(struct block *b, u64 off, bool *here, u64 *len);
 
 /* --- qcow2_header.c --- */
 #define QCOW2_MAGIC 0x514649fbu		/* "QFI\xfb", big-endian */

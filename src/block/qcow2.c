@@ -17,6 +17,8 @@
 #define TABLES_MIN 16
 #define TABLES_MOST 16384
 
+static const struct block_ops qcow2_ops;
+
 void qcow2_hold(struct qcow2 *q)
 {
 	q->b.inflight++;
@@ -123,6 +125,16 @@ static void qcow2_free(struct block *b)
 void qcow2_detach(struct block *b)
 {
 	qcow2_of(b)->backing = NULL;
+}
+
+struct block *qcow2_backing(const struct block *b)
+{
+	return b->ops == &qcow2_ops ? container_of(b, const struct qcow2, b)->backing : NULL;
+}
+
+void qcow2_rebase(struct block *b, struct block *backing)
+{
+	qcow2_of(b)->backing = backing;
 }
 
 /* --- without anything else under way --- */

@@ -6,6 +6,7 @@
  *	qcow2_table.c	L2 tables and refcount blocks in memory
  *	qcow2_alloc.c	which clusters are free
  *	qcow2_flush.c	the order in which all that reaches the disk
+ *	qcow2_map.c	what is in this file, and what below
  *
  * What holds at every moment, so that a crash or a power cut costs at most lost clusters (leaks):
  *  1. Nothing on the disk refers to a cluster whose refcount is 0 on the disk, or whose content
@@ -133,6 +134,8 @@ bool cluster_is_meta(struct qcow2 *q, u64 off);
 void flush_request(struct qcow2 *q, struct block_req *r);
 
 void io_submit(struct qcow2 *q, struct block_req *r);
+/* The L2 table for @off. 1: there is one; 0: there is none; -EAGAIN as above, -errno. */
+int l2_get(struct qcow2 *q, u64 off, struct parked *p, struct table **out);
 /* Oldest read under way started after operation @seq? */
 bool io_reads_newer(struct qcow2 *q, u64 seq);
 

@@ -243,8 +243,7 @@ static u64 l1_index(struct qcow2 *q, u64 off)
 	return (off >> q->bits) / q->per_l2;
 }
 
-/* The L2 table for @off. 1: there is one; 0: there is none; -EAGAIN, -errno. */
-static int l2_get(struct qcow2 *q, u64 off, struct parked *p, struct table **out)
+int l2_get(struct qcow2 *q, u64 off, struct parked *p, struct table **out)
 {
 	u64 e = q->l1[l1_index(q, off)], at = e & QCOW2_OFFSET;
 	int r;

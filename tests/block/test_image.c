@@ -514,10 +514,81 @@ static void repair(void **st)
 	block_free(b);
 }
 
+/* A chain of four, of which the two in the middle go: in the file, and in a disk that is open. */
+static void merge(void **st)
+{
+	static u8 want[8 * MiB], got[8 * MiB];
+	struct block_file f[BLOCK_CHAIN_MAX], top;
+	struct block_options o = { .discard = true };
+	static const char *const names[] = { "m0.raw", "m1", "m2", "m3" };
+	char path[4][128];
+	struct image_info i;
+	struct block *b;
+	u64 s = 77;
+
+	for (unsigned k = 0; k < 4; k++)
+		snprintf(path[k], sizeof(path[k]), "%s", test_path(names[k]));
+	test_file(names[0], NULL, 8 * MiB);
+	OK(block_open(&b, NULL, path[0], &o, E));
+	for (unsigned k = 0; k < 4; k++) {
+		for (unsigned w = 0; w < 40; w++) {
+			u64 off = rnd(&s) % 2000 * 4096;
+
+			if (w % 8 == 7)
+				assert_int_equal(block_rw(b, BLOCK_WRITE_ZEROES, off & ~65535ull, NULL,
+							  65536), 0);
+			else
+				put(b, off, (u8)(1 + rnd(&s) % 255));
+		}
+		if (k == 3)
+			break;
+		top = (struct block_file){ .path = path[k + 1], .format = "qcow2" };
+		top.fd = overlay(names[k + 1], names[k], k ? "qcow2" : "raw", 8 * MiB);
+		OK(block_snapshot_overlay(b, &top, E));
+	}
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, want, sizeof(want)), 0);
+	FAILS(ENOTSUP, "below", image_merge(path[1], 1, NULL, NULL, E));
+
+	/* Under a disk that is open: m2 takes in m1. */
+	OK(image_merge(path[2], 1, NULL, NULL, E));
+	OK(image_info(path[2], &i, E));
+	assert_string_equal(i.backing, names[0]);
+	clean(path[2]);
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, got, sizeof(got)), 0);
+	assert_memory_equal(got, want, sizeof(want));
+	f[0] = (struct block_file){ open(path[2], O_RDONLY), path[2], "qcow2" };
+	f[1] = (struct block_file){ open(path[0], O_RDONLY), path[0], "raw" };
+	OK(block_rebase(b, f, 2, E));
+	unlink(path[1]);
+	assert_int_equal(block_files(b, f, BLOCK_CHAIN_MAX), 3);
+	assert_string_equal(f[1].path, path[2]);
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, got, sizeof(got)), 0);
+	assert_memory_equal(got, want, sizeof(want));
+	put(b, 4096, 99);
+	memset(want + 4096, 99, 4096);
+	/* What is not of its size, or cannot be opened, leaves it as it was. */
+	f[0] = (struct block_file){ open(path[0], O_RDONLY), path[0], "qcow2" };
+	FAILS(EINVAL, "", block_rebase(b, f, 1, E));
+	assert_int_equal(block_files(b, f, BLOCK_CHAIN_MAX), 3);
+	block_free(b);
+
+	/* And the top, nobody having it open. */
+	OK(image_merge(path[3], 1, NULL, NULL, E));
+	unlink(path[2]);
+	clean(path[3]);
+	OK(block_open(&b, NULL, path[3], &o, E));
+	assert_int_equal(block_files(b, f, BLOCK_CHAIN_MAX), 2);
+	assert_int_equal(block_rw(b, BLOCK_READ, 0, got, sizeof(got)), 0);
+	assert_memory_equal(got, want, sizeof(want));
+	block_free(b);
+	FAILS(ENOTSUP, "below", image_merge(path[3], 1, NULL, NULL, E));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(create), cmocka_unit_test(snapshot), cmocka_unit_test(chains),
+		cmocka_unit_test(create), cmocka_unit_test(merge),
+		cmocka_unit_test(snapshot), cmocka_unit_test(chains),
 		cmocka_unit_test(resize), cmocka_unit_test(compressed), cmocka_unit_test(convert), cmocka_unit_test(holes),
 		cmocka_unit_test(headers), cmocka_unit_test(tables), cmocka_unit_test(repair),
 	};
