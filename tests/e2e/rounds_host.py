@@ -4,7 +4,7 @@
 here is whom they talk to, and who pauses, saves, restores, snapshots and forks them at random moments, then
 holds against them: nothing was ever wrong, everything goes on, the clock is right.
 usage: rounds_host.py PENTA KERNEL INITRD FOLDER ROUNDS CPUS   (PENTA_HOME says where machines are)"""
-import os, random, socket, subprocess, sys, threading, time
+import json, os, random, socket, subprocess, sys, threading, time
 
 penta, kernel, initrd, folder = sys.argv[1:5]
 rounds, cpus = int(sys.argv[5]), int(sys.argv[6])
@@ -174,6 +174,16 @@ def one_round(i):
             raise Wrong("the fork's agent does not answer")
         p("stop", "--force", "f")
         p("rm", "--force", "f")
+    # Snapshots and forks that have gone leave no chain of files behind.
+    longest = max(chain(f) for f in layers())
+    if longest > 15:
+        raise Wrong("a disk has come to consist of %d files" % longest)
+
+def layers():
+    return [root + "/" + f for root, _, files in os.walk(machines) for f in files if f.endswith(".qcow2")]
+
+def chain(path):
+    return len(json.loads(p("image", "info", "--json", path)))
 
 def check_files():
     for root, _, files in os.walk(machines):

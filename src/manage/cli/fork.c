@@ -247,6 +247,8 @@ static int fork_machine(const char *name, char **names, int n, json_t *out, stru
 	if (!r)
 		r = cli_control(&k.c, name, e);
 	if (!r)
+		r = cli_merge_layers(&k.parent, k.c, LAYERS_MANY, e);
+	if (!r)
 		r = folder_read_config(&k.parent, &k.config, e);
 	if (!r)
 		r = vm_config_copy(&k.before, &k.config, e);

@@ -35,6 +35,8 @@ int cli_kill(const struct folder *f, struct err *e);
 
 /* Say so when @c asks for more memory than this host has: a guest that uses it all would not fare well. */
 void cli_warn_memory(const char *name, const struct vm_config *c);
+/* layers_merge(), and the process at @c (NULL: there is none) gets what has changed. */
+int cli_merge_layers(const struct folder *f, struct control *c, unsigned longer, struct err *e);
 
 /* Words for people. "12.5 MiB", "3d 4h". */
 const char *cli_bytes(char buf[16], double n);

@@ -112,6 +112,8 @@ static int take(const char *name, const char *snap, struct err *e)
 		r = st.state == FOLDER_RUNNING ? cli_control(&t.c, name, e) : folder_run(&t.f, e);
 	}
 	if (!r)
+		r = cli_merge_layers(&t.f, t.c, LAYERS_MANY, e);
+	if (!r)
 		r = folder_read_config(&t.f, &t.config, e);
 	snprintf(t.snap.name, sizeof(t.snap.name), "%s", snap);
 	t.snap.time = (u64)time(NULL);
@@ -231,7 +233,9 @@ static int restore(const char *name, const char *snap, struct err *e)
 	}
 	layers_free(&ls);
 	if (!r) {
-		layers_sweep(&f, NULL);	/* what is lost; later will do, too */
+		/* What is lost goes; later will do, too. */
+		layers_sweep(&f);
+		cli_merge_layers(&f, NULL, LAYERS_MANY, NULL);
 		if (s.memory)
 			r = restoring_start(&f, &c, fd, snap, NULL, e);
 	}
@@ -246,6 +250,8 @@ static int restore(const char *name, const char *snap, struct err *e)
 static int forget(const char *name, const char *snap, struct err *e)
 {
 	struct folder f = FOLDER_NONE;
+	struct control *c = NULL;
+	struct folder_status st;
 	struct snapshot s;
 	int r = cli_lock(&f, name, false, e);
 
@@ -253,10 +259,17 @@ static int forget(const char *name, const char *snap, struct err *e)
 		r = snapshot_read(&s, &f, snap, e);
 	if (!r) {
 		snapshot_free(&s);
-		r = snapshot_remove(&f, snap, e);
+		folder_status(&f, &st);
+		r = st.state == FOLDER_RUNNING ? cli_control(&c, name, e) : folder_run(&f, e);
 	}
 	if (!r)
-		r = layers_sweep(&f, e);
+		r = snapshot_remove(&f, snap, e);
+	if (!r) {
+		r = cli_merge_layers(&f, c, 0, e);
+		if (r)
+			err_context(e, "the snapshot is gone, its layers are not");
+	}
+	control_close(c);
 	folder_close(&f);
 	return r;
 }

@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { CLIENTS = 16, IN_MAX = 1 << 20, OUT_MAX = 4 << 20, FDS_MAX = 16 };
+enum { CLIENTS = 16, IN_MAX = 1 << 20, OUT_MAX = 4 << 20, FDS_MAX = 64 };
 
 struct qmp_client {
 	int fd;

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* state_commands.c - the control socket's commands that take a machine's state: penta-save,
- * penta-snapshot, penta-fork. Files are opened, named and made durable by who asks (manage/cli/): here
+ * penta-snapshot, penta-fork; and penta-rebase. Files are opened, named and made durable by who asks (manage/cli/): here
  * come descriptors. docs/state.md. */
 #include "base/cleanup.h"
 #include "block/block.h"
 #include "manage/control/qmp.h"
 #include "state/state.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define VERSION "0.1"
 
@@ -244,7 +246,52 @@ static int end(struct qmp_call *c, json_t **ret, struct err *e)
 	return 0;
 }
 
+/* "files": [{"fdname", "path", "format"}], next to the disk's top first. They take the place of what is
+ * below it, and hold the same: layers have been merged. */
+static int rebase(struct qmp_call *c, json_t **ret, struct err *e)
+{
+	struct vm *vm = c->vm;
+	struct block_file f[BLOCK_CHAIN_MAX];
+	json_t *files = json_object_get(c->args, "files"), *j;
+	unsigned n = 0, disk;
+	bool was_paused;
+	size_t i;
+	int r = 0, end = 0;
+
+	if (sscanf(qmp_string(c, "device", ""), "disk%2u%n", &disk, &end) != 1 || !end ||
+	    qmp_string(c, "device", "")[end] || disk >= vm->cfg.ndisk)
+		return err_set(e, ENODEV, "the machine has no such disk");
+	json_array_foreach(files, i, j) {
+		const char *fdname = json_string_value(json_object_get(j, "fdname"));
+		const char *path = json_string_value(json_object_get(j, "path"));
+		const char *format = json_string_value(json_object_get(j, "format"));
+
+		if (!fdname || !path || !format || n == BLOCK_CHAIN_MAX)
+			r = err_set(e, EINVAL, "files: elements have \"fdname\", \"path\", \"format\"");
+		else
+			r = qmp_take_fd(c, fdname, e);
+		if (r < 0)
+			break;
+		f[n++] = (struct block_file){ r, path, format };
+		r = 0;
+	}
+	if (r) {
+		while (n)
+			close(f[--n].fd);
+		return r;
+	}
+	was_paused = atomic_load(&vm->m->status) == MACHINE_PAUSED;
+	machine_pause(vm->m);
+	machine_lock(vm->m);
+	r = block_rebase(vm->disk[disk], f, n, e);
+	machine_unlock(vm->m);
+	if (!was_paused)
+		machine_resume(vm->m);
+	return r;
+}
+
 static const struct qmp_arg end_args[] = { { "how", 's', false }, { 0 } };
+static const struct qmp_arg rebase_args[] = { { "device", 's', false }, { "files", 'a', false }, { 0 } };
 static const struct qmp_arg save_args[] = {
 	{ "fdname", 's', false }, { "config", 's', true }, { "hold", 'b', true }, { 0 } };
 static const struct qmp_arg snapshot_args[] = {
@@ -254,6 +301,7 @@ static const struct qmp_arg fork_args[] = {
 	{ "disks", 'a', true }, { 0 } };
 
 const struct qmp_command qmp_state_commands[] = {
+	{ "penta-rebase", rebase, rebase_args, true },
 	{ "penta-end", end, end_args, false },
 	{ "penta-save", save, save_args, true },
 	{ "penta-snapshot", snapshot, snapshot_args, true },

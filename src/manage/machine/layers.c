@@ -117,8 +117,7 @@ void layers_free(struct layers *ls)
 
 /* --- sweeping --- */
 
-/* "disk0.1234abcd.qcow2": what add() made. */
-static bool is_layer(const char *name)
+bool layers_is_name(const char *name)
 {
 	unsigned disk, rnd;
 	int end = 0;
@@ -179,50 +178,39 @@ static int use_config(void *ctx, const char *name, const struct vm_config *c, co
 	return 0;
 }
 
-/* All that other machines are built on, as far as it can be seen. */
-static void use_others(struct used *u, const struct folder *f)
+bool layers_each_config(layers_config_fn *fn, void *ctx)
 {
 	char **names = NULL;
+	bool good = !folder_list(&names, NULL);
 
-	if (folder_list(&names, NULL))
-		u->failed = true;
 	for (char **n = names; n && *n; n++) {
 		struct folder other = FOLDER_NONE;
 		struct vm_config c;
 
-		if (!strcmp(*n, f->name))
-			continue;
 		vm_config_init(&c);
 		if (folder_open(&other, *n, NULL) || folder_read_config(&other, &c, NULL))
-			u->failed = true;
+			good = false;
 		else
-			use_config(u, *n, &c, other.path);
-		if (other.fd >= 0 && snapshots_each(&other, use_config, u))
-			u->failed = true;
+			fn(ctx, *n, &c, other.path);
+		if (other.fd >= 0 && snapshots_each(&other, fn, ctx))
+			good = false;
 		vm_config_free(&c);
 		folder_close(&other);
 	}
 	folder_list_free(names);
+	return good;
 }
 
-int layers_sweep(const struct folder *f, struct err *e)
+void layers_sweep(const struct folder *f)
 {
 	struct used u = { 0 };
-	struct vm_config c;
 	struct dirent *d;
 	DIR *dir;
-	int fd, r;
+	int fd;
 
-	vm_config_init(&c);
-	r = folder_read_config(f, &c, e);
-	if (!r)
-		use_config(&u, f->name, &c, f->path);
-	vm_config_free(&c);
-	if (!r && snapshots_each(f, use_config, &u))
+	if (!layers_each_config(use_config, &u))
 		u.failed = true;
-	if (!r)
-		use_others(&u, f);
-	fd = r || u.failed ? -1 : openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = u.failed ? -1 : openat(f->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	dir = fd >= 0 ? fdopendir(fd) : NULL;
 	if (fd >= 0 && !dir)
 		close(fd);
@@ -230,7 +218,7 @@ int layers_sweep(const struct folder *f, struct err *e)
 		struct stat st;
 		bool used = false;
 
-		if (!is_layer(d->d_name) || fstatat(f->fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW))
+		if (!layers_is_name(d->d_name) || fstatat(f->fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW))
 			continue;
 		for (size_t i = 0; i < u.n; i++)
 			used |= u.in[i].dev == st.st_dev && u.in[i].ino == st.st_ino;
@@ -240,5 +228,4 @@ int layers_sweep(const struct folder *f, struct err *e)
 	if (dir)
 		closedir(dir);
 	free(u.in);
-	return r;
 }
