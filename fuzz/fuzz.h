@@ -3,11 +3,12 @@
  *
  *	struct fuzz f = fuzz_begin(argc, argv, "fuzz_x");
  *	while (fuzz_more(&f, inputs_since_last))
- *		...	f.seed: a new one each time
+ *		...	f.seed: a new one each time; f.rounds: how many, this one included
  *	return fuzz_end(&f);
  *
- * A fuzzer runs FUZZ_RUNS inputs, or, without, FUZZ_SECONDS (default 10), from the seed in argv[1]
- * (default 1); "fuzz_x SEED 1" does that one round only. */
+ * A fuzzer runs FUZZ_RUNS inputs, but no longer than FUZZ_SECONDS if that is set, too; without FUZZ_RUNS,
+ * FUZZ_SECONDS (default 10). It starts at the seed in argv[1] (default 1); "fuzz_x SEED 1" does that one
+ * round only. */
 #ifndef PENTA_FUZZ_FUZZ_H
 #define PENTA_FUZZ_FUZZ_H
 
@@ -41,7 +42,7 @@ static inline struct fuzz fuzz_begin(int argc, char **argv, const char *name)
 
 	if (argc > 2)
 		f.max_rounds = strtoull(argv[2], NULL, 0);
-	f.end = f.start + (secs ? atoi(secs) : 10);
+	f.end = f.start + (secs ? atof(secs) : runs ? 1e9 : 10);
 	f.seed--;
 	return f;
 }
@@ -50,7 +51,7 @@ static inline struct fuzz fuzz_begin(int argc, char **argv, const char *name)
 static inline bool fuzz_more(struct fuzz *f, u64 inputs)
 {
 	f->inputs += inputs;
-	if (f->rounds == f->max_rounds || (f->runs ? f->inputs >= f->runs : fuzz_now() >= f->end))
+	if (f->rounds == f->max_rounds || (f->runs && f->inputs >= f->runs) || fuzz_now() >= f->end)
 		return false;
 	f->rounds++;
 	f->seed++;

@@ -3,14 +3,14 @@
  * it: sensible frames in a sensible order, with fields set to nasty numbers, pieces cut, doubled, or
  * swapped, and handed over in pieces of any size. Whatever it says, nothing but the session ends, and
  * never more than the window is held.
- * Runs FUZZ_SECONDS (default 10), or FUZZ_COUNT sessions, from the seed in argv[1]. */
+ * How long, and from which seed: fuzz.h. */
+#include "fuzz.h"
 #include "base/bytes.h"
 #include "manage/agent/session.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static u64 rng;
 static u64 rnd(void)
@@ -195,18 +195,14 @@ static void one(u8 *b)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS"), *count = getenv("FUZZ_COUNT");
-	unsigned long n = 0, max = count ? strtoul(count, NULL, 0) : ULONG_MAX;
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
-	time_t end = count ? 0 : time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_agent");
 	u8 *b = malloc(SAID_MAX);
 
-	printf("fuzz_agent: seed %llu\n", (unsigned long long)seed);
-	rng = seed * 2 + 1;
 	CHECK(b);
-	for (; n < max && (count || n % 256 || time(NULL) < end); n++)
+	while (fuzz_more(&f, f.rounds != 0)) {
+		rng = f.seed * 0x9e3779b97f4a7c15ull | 1;
 		one(b);
-	printf("fuzz_agent: %lu sessions\n", n);
+	}
 	free(b);
-	return 0;
+	return fuzz_end(&f);
 }

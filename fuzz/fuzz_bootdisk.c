@@ -3,7 +3,8 @@
  * played back, with bits turned and fields set to nasty numbers where it hurts: superblock, group
  * descriptors, inodes, directories, extents, the journal. The kernel is found or the disk refused in
  * one line, in bounded time.
- * Runs FUZZ_SECONDS (default 10), or FUZZ_COUNT disks, from the seed in argv[1]. Needs mke2fs, debugfs. */
+ * How long, and from which seed: fuzz.h. Needs mke2fs, debugfs. */
+#include "fuzz.h"
 #include "base/bytes.h"
 #include "platform/boot/disk.h"
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 static u64 rng;
@@ -141,16 +141,10 @@ static void one(u8 *b, unsigned i)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS"), *count = getenv("FUZZ_COUNT");
-	unsigned long n = 0, max = count ? strtoul(count, NULL, 0) : ULONG_MAX;
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (u64)time(NULL);
 	char dir[] = "/tmp/fuzz_bootdisk-XXXXXX", cmd[4096];
-	time_t end;
+	struct fuzz f;
 	int r;
 
-	printf("fuzz_bootdisk: seed %llu\n", (unsigned long long)seed);
-	fflush(stdout);
-	rng = seed * 2 + 1;
 	CHECK(mkdtemp(dir));
 	setenv("FUZZ_SCRIPT", script, 1);
 	snprintf(cmd, sizeof(cmd), "sh -c \"$FUZZ_SCRIPT\" x %s", dir);
@@ -160,16 +154,17 @@ int main(int argc, char **argv)
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
 	if (system(cmd) || r) {
 		fprintf(stderr, "fuzz_bootdisk: mke2fs or debugfs does not work\n");
-		return r != 0;
+		return 1;
 	}
-	end = count ? 0 : time(NULL) + (secs ? atoi(secs) : 10);
-	for (; n < max && (count || n % 16 || time(NULL) < end); n++) {
-		unsigned i = (unsigned)(rnd() % NDISKS);
+	f = fuzz_begin(argc, argv, "fuzz_bootdisk");
+	while (fuzz_more(&f, f.rounds != 0)) {
+		unsigned i;
 
+		rng = f.seed * 0x9e3779b97f4a7c15ull | 1;
+		i = (unsigned)(rnd() % NDISKS);
 		one(good[i].b, i);
 	}
-	printf("fuzz_bootdisk: %lu disks\n", n);
 	for (unsigned i = 0; i < NDISKS; i++)
 		free(good[i].b);
-	return 0;
+	return fuzz_end(&f);
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* fuzz_net_spec.c - what can stand after --net: good specifications with bytes changed, words exchanged,
  * and noise. Each is taken, or refused with a message.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: 1); "fuzz_net_spec SEED 1" does that one
- * input only. */
+ * How long, and from which seed: fuzz.h. */
+#include "fuzz.h"
 #include "../tests/net/packets.h"
 #include "net/spec.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static void one(u64 seed)
 {
@@ -43,14 +42,9 @@ static void one(u64 seed)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	u64 rounds = argc > 2 ? strtoull(argv[2], NULL, 0) : UINT64_MAX, done = 0;
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_net_spec");
 
-	for (; done < rounds && (done % 64 || time(NULL) < end); done++, seed++)
-		one(seed);
-	printf("fuzz_net_spec: %llu inputs, up to seed %llu\n", (unsigned long long)done,
-	       (unsigned long long)seed - 1);
-	return 0;
+	while (fuzz_more(&f, f.rounds != 0))
+		one(f.seed);
+	return fuzz_end(&f);
 }

@@ -2,15 +2,14 @@
 /* fuzz_offload.c - what a guest can write into a frame and its header: checked, finished, cut; as it comes,
  * and in the hands of the user network's edge and of its reassembly. Frames lie at the end of their memory,
  * so that a read beyond them is seen by ASan; pieces must be as large as they say, and add up.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: 1); "fuzz_offload SEED 1" does that one
- * input only. */
+ * How long, and from which seed: fuzz.h. */
+#include "fuzz.h"
 #include "../tests/net/packets.h"
 #include "base/trace.h"
 #include "net/offload.h"
 #include "net/user.h"
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 static struct pkt k;
 static struct user_edge edge;
@@ -113,19 +112,14 @@ static void one(u64 seed)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	u64 rounds = argc > 2 ? strtoull(argv[2], NULL, 0) : UINT64_MAX, done = 0;
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_offload");
 
 	log_set_level(LOG_ERROR);
 	edge = (struct user_edge){ .dns.s_addr = 0x0302000a, .resolver.s_addr = 0x35000001, .ip6 = true,
 				   .mtu = 1500 };
 	must(user_frag_new(&frag) == 0, "memory");
-	for (; done < rounds && (done % 64 || time(NULL) < end); done++, seed++)
-		one(seed);
+	while (fuzz_more(&f, f.rounds != 0))
+		one(f.seed);
 	user_frag_free(frag);
-	printf("fuzz_offload: %llu inputs, up to seed %llu\n", (unsigned long long)done,
-	       (unsigned long long)seed - 1);
-	return 0;
+	return fuzz_end(&f);
 }

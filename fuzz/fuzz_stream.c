@@ -2,7 +2,9 @@
 /* fuzz_stream.c - hostile saved machines. Three kinds of input: bytes of a stream changed as they are
  * (the checksums must notice all of them); payloads changed and given right checksums, read into
  * nothing; and the same loaded into a machine, which refuses them, or runs, resets and can be saved.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default 1). */
+ * How long, and from which seed: fuzz.h. A round is 64 of the first kind, 16 of the second, one of the
+ * third. */
+#include "fuzz.h"
 #include "../tests/state/tiny.h"
 
 #include "base/trace.h"
@@ -184,31 +186,29 @@ static bool load_input(int fd)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1, raw = 0, read = 0, loads = 0, lives = 0;
+	enum { RAW = 64, READ = 16 };
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_stream");
 	struct tiny *t = tiny_start(1);
+	u64 lives = 0;
 	int fd;
 
 	if (!getenv("FUZZ_LOUD") && !freopen("/dev/null", "w", stderr))
 		return 1;
 	log_set_level(LOG_ERROR);
-	state = seed * 0x9e3779b97f4a7c15ull | 1;
 	tiny_sleep_ms(2);
 	machine_pause(t->m);
 	fd = tiny_save(t, false);
 	tiny_free(t);
 	take_apart(fd);
-	while (time(NULL) < end) {
-		for (unsigned i = 0; i < 64; i++, raw++)
+	while (fuzz_more(&f, f.rounds ? RAW + READ + 1 : 0)) {
+		state = f.seed * 0x9e3779b97f4a7c15ull | 1;
+		for (unsigned i = 0; i < RAW; i++)
 			raw_input(fd);
-		for (unsigned i = 0; i < 16; i++, read++)
+		for (unsigned i = 0; i < READ; i++)
 			read_input(fd);
 		lives += load_input(fd);
-		loads++;
 	}
-	printf("fuzz_stream: %llu streams with wrong checksums, %llu with right ones read, %llu loaded, "
-	       "%llu of them lived\n", (unsigned long long)raw, (unsigned long long)read,
-	       (unsigned long long)loads, (unsigned long long)lives);
-	return 0;
+	printf("fuzz_stream: %llu of %llu loaded machines lived\n", (unsigned long long)lives,
+	       (unsigned long long)f.rounds);
+	return fuzz_end(&f);
 }

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* fuzz_switch.c - a switch's socket: members that say anything at any time, come and go, do not read; the
  * switch neither breaks nor stops serving a good one.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: 1); "fuzz_switch SEED 1" does that one
- * round only. */
+ * How long, and from which seed: fuzz.h. */
+#include "fuzz.h"
 #include "../tests/net/wire.h"
 #include "base/trace.h"
 #include "net/switch.h"
 #include <dirent.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 
 static struct loop *loop;
 static struct clock *clk;
@@ -140,11 +139,9 @@ static void round_(u64 seed)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	u64 rounds = argc > 2 ? strtoull(argv[2], NULL, 0) : UINT64_MAX, done = 0;
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_switch");
 	struct err e = { 0 };
+	u64 was = 0;
 	char cmd[64];
 
 	log_set_level(LOG_ERROR);
@@ -152,12 +149,12 @@ int main(int argc, char **argv)
 		return 1;
 	clk = clock_new(loop, 1000000);
 	clock_start(clk);
-	for (; done < rounds && time(NULL) < end; done++, seed++)
-		round_(seed);
+	while (fuzz_more(&f, messages - was)) {
+		was = messages;
+		round_(f.seed);
+	}
 	clock_free(clk);
 	loop_free(loop);
 	snprintf(cmd, sizeof(cmd), "rm -r %s", dir);
-	printf("fuzz_switch: %llu rounds, %llu messages, up to seed %llu\n", (unsigned long long)done,
-	       (unsigned long long)messages, (unsigned long long)seed - 1);
-	return system(cmd) != 0;
+	return system(cmd) ? 1 : fuzz_end(&f);
 }

@@ -2,12 +2,11 @@
 /* fuzz_virtio_net.c - the network card with a driver that lies: rings, headers, control requests, frames
  * from the other side, saves and restores of mangled state, resets in between. Nothing breaks, and after a
  * reset the card works.
- * Runs FUZZ_SECONDS (default 10) from the seed in argv[1] (default: 1); "fuzz_virtio_net SEED 1" does that
- * one round only. */
+ * How long, and from which seed: fuzz.h. */
+#include "fuzz.h"
 #include "../tests/net/packets.h"
 #include "../tests/virtio/netcard.h"
 #include "base/trace.h"
-#include <time.h>
 
 static struct card c;
 static struct pkt k;
@@ -207,15 +206,13 @@ static void round_(u64 seed)
 
 int main(int argc, char **argv)
 {
-	const char *secs = getenv("FUZZ_SECONDS");
-	u64 seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 1;
-	u64 rounds = argc > 2 ? strtoull(argv[2], NULL, 0) : UINT64_MAX, done = 0;
-	time_t end = time(NULL) + (secs ? atoi(secs) : 10);
+	struct fuzz f = fuzz_begin(argc, argv, "fuzz_virtio_net");
+	u64 was = 0;
 
 	log_set_level(LOG_ERROR);
-	for (; done < rounds && time(NULL) < end; done++, seed++)
-		round_(seed);
-	printf("fuzz_virtio_net: %llu rounds, %llu operations, up to seed %llu\n",
-	       (unsigned long long)done, (unsigned long long)ops, (unsigned long long)seed - 1);
-	return 0;
+	while (fuzz_more(&f, ops - was)) {
+		was = ops;
+		round_(f.seed);
+	}
+	return fuzz_end(&f);
 }
