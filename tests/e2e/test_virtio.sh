@@ -25,15 +25,20 @@ export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in /lib/modules/*.ko; do insmod "$m" || echo "BAD insmod $m"; done
 con=/sys/bus/virtio/drivers/virtio_console
+bad() { dmesg | grep -vE "${1:-^$}" | grep -iE 'virtio.*(fail|error|timeout|broken|unexpected)|call trace' | sed 's/^/BAD /'; dmesg -c >/dev/null; }
 read_rng() { dd if=/dev/hwrng bs=512 count=64 2>/dev/null | md5sum | cut -d' ' -f1; }
 echo "RNG $(read_rng) $(read_rng) $(dd if=/dev/hwrng bs=512 count=64 2>/dev/null | wc -c)"
-awk '$NF ~ /virtio[0-9]+(-input)?$/ {s += $2; kind = $(NF-1)} END {print "IRQS", s, $(NF-2), $(NF-1), $NF}' /proc/interrupts
-awk '/virtio/ {print "LINE", $0}' /proc/interrupts
+# Which number the device has is nobody's business.
+rng=$(cd /sys/bus/virtio/drivers/virtio_rng && echo virtio*)
+awk -v d="$rng" '$NF == d || $NF == d "-input" {print "IRQS", $2, $0}' /proc/interrupts
 case $(cat /proc/cmdline) in *do=console*)
 	ch=/dev/virtio-ports/org.penta.test
 	for d in $con/virtio*; do
 		i=0; while [ $i -lt 10 ]; do echo "${d##*/}" > $con/unbind; echo "${d##*/}" > $con/bind; i=$((i + 1)); done
 	done
+	# virtio_console's remove() marks its queues broken before it waits for the work that fills them: when that
+	# work is on its way (right after a bind, on a busy host), it cannot, and says so. No harm, not ours.
+	bad 'Error adding buffer to queue|Error allocating inbufs'
 	for p in /sys/class/virtio-ports/*; do
 		[ -f "$p/name" ] && { mkdir -p /dev/virtio-ports; ln -s "../${p##*/}" "/dev/virtio-ports/$(cat "$p/name")"; }
 	done
@@ -47,14 +52,14 @@ case $(cat /proc/cmdline) in *do=console*)
 	exec 4<> /dev/hvc0; stty -echo <&4
 	echo "hello from hvc0" >&4; read -r line <&4; echo "HVC $line" ;;
 esac
-dmesg | grep -iE 'virtio.*(fail|error|timeout|broken|unexpected)|call trace' | sed 's/^/BAD /'
+bad
 poweroff -f
 I
 tools/mkinitramfs "$t/initrd" "$t/init" $mods || exit 1
 args=(run --engine soft --kernel "$k" --initrd "$t/initrd" --memory 128M)
 boot() {
 	local append=$1; shift
-	timeout -k 5 40 "$penta" "${args[@]}" --append "console=ttyS0 quiet $append" "$@" </dev/null 2>"$t/err" >"$t/raw"
+	timeout -k 5 100 "$penta" "${args[@]}" --append "console=ttyS0 quiet $append" "$@" </dev/null 2>"$t/err" >"$t/raw"
 	rc=$?
 	tr -d '\r' <"$t/raw" >"$t/out"
 }
@@ -65,9 +70,9 @@ differ() { set -- $(sed -n 's/^RNG //p' "$t/out"); [ $# = 3 ] && [ "$1" != "$2" 
 boot ""
 good; ok $? "entropy: the kernel has nothing to complain of"
 differ; ok $? "entropy: 32 KiB, different each time"
-grep -q '^LINE.*PCI-MSI.*virtio0-input' "$t/out"; ok $? "entropy: by MSI-X"
+grep -q '^IRQS [1-9].*PCI-MSI' "$t/out"; ok $? "entropy: by MSI-X"
 boot "pci=nomsi"
-good && differ && grep -q '^LINE.*IO-APIC.*virtio0' "$t/out"; ok $? "entropy: by INTx"
+good && differ && grep -q '^IRQS [1-9].*IO-APIC' "$t/out"; ok $? "entropy: by INTx"
 
 cat > "$t/host.py" <<'P'
 import os, socket, sys, threading, time
@@ -76,7 +81,7 @@ def connect(path):
     while True:
         s = socket.socket(socket.AF_UNIX)
         try:
-            s.connect(path); s.settimeout(10); return s
+            s.connect(path); s.settimeout(60); return s
         except OSError:
             if time.time() > end: raise
             time.sleep(0.05)

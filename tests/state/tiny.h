@@ -142,7 +142,7 @@ static inline void tiny_sleep_ms(unsigned ms)
 	nanosleep(&ts, NULL);
 }
 
-/* Of a paused machine. */
+/* Of a paused machine; of a running one, about. */
 static inline u32 tiny_count(struct tiny *t)
 {
 	u8 b[4];
@@ -167,7 +167,19 @@ static inline bool tiny_right(struct tiny *t)
 	return get_le32(b) == sum || get_le32(b) == before;
 }
 
-/* Does it answer @c by @c + 1 within a second? */
+/* Let it run until it has counted @n more; for half a minute at most: the host may be busy. */
+static inline bool tiny_counts(struct tiny *t, u32 n)
+{
+	u32 now = 0, from = tiny_count(t);
+
+	for (unsigned i = 0; i < 30000 && now < n; i++) {
+		tiny_sleep_ms(1);
+		now = tiny_count(t) - from;
+	}
+	return now >= n;
+}
+
+/* Does it answer @c by @c + 1? For half a minute at most, as above. */
 static inline bool tiny_answers(struct tiny *t, u8 c)
 {
 	bool ok = false;
@@ -176,7 +188,7 @@ static inline bool tiny_answers(struct tiny *t, u8 c)
 	chardev_mem_clear(t->com1);
 	chardev_mem_input(t->com1, &c, 1, NULL);
 	machine_unlock(t->m);
-	for (unsigned i = 0; i < 1000 && !ok; i++) {
+	for (unsigned i = 0; i < 30000 && !ok; i++) {
 		const char *out;
 		size_t n;
 
