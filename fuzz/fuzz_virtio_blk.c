@@ -105,6 +105,7 @@ __attribute__((noinline)) static void one_round(u64 seed)
 		unsigned what = (unsigned)(rnd() % 64), q = (unsigned)(rnd() % d.nqueues);
 
 		mem->hold = rnd() % 4 == 0;
+		mem->now = rnd() & 1;
 		mem->fail = rnd() % 16 ? 0 : rnd() & 1 ? -EIO : -ENOSPC;
 		if (!d.q[q].size) {		/* features that do not go together */
 			drv_start_sized(&d, ~0ull, 16);

@@ -79,6 +79,7 @@ const struct sandbox_rule sandbox_rules[] = {
 	CALL(getrandom, SI, "virtio-rng"),
 
 	/* Disks and files that are open: the thread pool's, or the drain before a save. */
+	CALL_ARG(preadv2, SV, 0, "disks: bytes that the host has in its cache", IS(5, RWF_NOWAIT)),
 	CALL(pwrite64, SC, "memory copied for a fork"),
 	CALL(preadv, SV | SI | SC, "disks; a page of a lazy restore, whoever wants it"),
 	CALL(pwritev2, SI | SC, "disks: a write that is on stable storage when it ends"),

@@ -87,6 +87,13 @@ void block_submit(struct block *b, struct block_req *r)
 		b->ops->submit(b, r);
 }
 
+bool block_now(struct block *b, const struct block_req *r)
+{
+	if (b->ops->below)
+		b = b->ops->below(b);
+	return b->ops->now && !check(b, r) && b->ops->now(b, r);
+}
+
 void block_plug(struct block *b)
 {
 	if (b->ops->below)

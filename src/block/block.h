@@ -48,6 +48,10 @@ struct block_ops {
 	/* Ends, now or later but never before it returns, in block_complete() or
 	 * block_complete_later(). */
 	void (*submit)(struct block *b, struct block_req *r);
+	/* Transfer all of @r now if nothing has to be waited for: its bytes are in the host's cache.
+	 * False: nothing was done. Any thread with the machine lock; the only system call is
+	 * preadv2() with RWF_NOWAIT. May be NULL. */
+	bool (*now)(struct block *b, const struct block_req *r);
 	/* Bring requests forward on the calling thread: complete what is ready, and, @wait, sleep
 	 * for at least one of those in flight. */
 	void (*poll)(struct block *b, bool wait);
@@ -76,6 +80,9 @@ struct block {				/* first member of a layer's own struct */
 
 /* Hand @r over. Offsets and lengths are checked here, for all layers. */
 void block_submit(struct block *b, struct block_req *r);
+/* Do @r on the spot, on whatever thread this is, if it takes no waiting at all. done() is not called.
+ * False: submit it instead. */
+bool block_now(struct block *b, const struct block_req *r);
 /* Between the two, requests may be gathered and handed to the kernel together. They nest. */
 void block_plug(struct block *b);
 void block_unplug(struct block *b);

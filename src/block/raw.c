@@ -328,6 +328,15 @@ static void raw_submit(struct block *b, struct block_req *r)
 	}
 }
 
+/* Reads alone: file systems differ in whether a write to their cache may be asked not to wait. */
+static bool raw_now(struct block *b, const struct block_req *r)
+{
+	struct raw *raw = container_of(b, struct raw, b);
+
+	return r->op == BLOCK_READ && !raw->direct &&
+	       preadv2(raw->fd, r->iov, (int)r->niov, (off_t)r->off, RWF_NOWAIT) == (ssize_t)r->len;
+}
+
 static void raw_poll(struct block *b, bool wait)
 {
 	aio_poll(container_of(b, struct raw, b)->aio, wait);
@@ -392,6 +401,7 @@ static const struct block_ops raw_ops = {
 	.name = "raw",
 	.next_data = raw_next_data,
 	.submit = raw_submit,
+	.now = raw_now,
 	.poll = raw_poll,
 	.plug = raw_plug,
 	.resize = raw_resize,

@@ -133,8 +133,13 @@ void virtio_resumed(struct virtio *v)
 
 void virtio_driver_kick(struct virtio *v, unsigned q)
 {
-	if (q < v->nqueues && v->queue[q].enabled)
-		virtio_kick(v, q);
+	if (q >= v->nqueues || !v->queue[q].enabled)
+		return;
+	/* Not past what waits for the loop already: a reset of the queue, its start, other kicks. */
+	if (v->cls->kick_here && virtio_running(v) && !v->posted && !v->queue[q].halted &&
+	    v->cls->kick_here(v->dev, q))
+		return;
+	virtio_kick(v, q);
 }
 
 /* --- for devices --- */

@@ -14,8 +14,9 @@
  *
  * All calls come with the machine lock held. Kicks are delivered on the loop's thread, never on a
  * vCPU's: a vCPU that writes a notification goes on at once, and system calls of devices and back
- * ends stay on the I/O thread. While the machine is paused none are delivered and no ring gives
- * anything (ring.h), so that what was quiesced stays so until the machine runs again. */
+ * ends stay on the I/O thread; kick_here() is the one exception. While the machine is paused none
+ * are delivered and no ring gives anything (ring.h), so that what was quiesced stays so until the
+ * machine runs again. */
 #ifndef PENTA_VIRTIO_VIRTIO_H
 #define PENTA_VIRTIO_VIRTIO_H
 
@@ -60,6 +61,9 @@ struct virtio_class {
 	 * are waited for or cancelled. May be NULL. */
 	void (*stop)(void *dev, int q);
 	void (*kick)(void *dev, unsigned q);	/* there may be new buffers; also once after start */
+	/* The same on the thread of the vCPU that tells, before kick(): do what takes no waiting and
+	 * no system call that a vCPU's thread may not make. True: kick() is not needed. May be NULL. */
+	bool (*kick_here)(void *dev, unsigned q);
 };
 
 struct virtio_transport {

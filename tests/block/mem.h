@@ -12,6 +12,7 @@ struct mem {
 	struct block b;
 	u8 *data;
 	u64 room;			/* bytes of it */
+	bool now;			/* reads are done on the spot */
 	bool hold;			/* requests stay in flight until somebody polls */
 	int fail;			/* the next requests end with this */
 	struct block_req *held;
@@ -62,6 +63,13 @@ static inline void mem_submit(struct block *b, struct block_req *r)
 	m->held = r;
 }
 
+static inline bool mem_now(struct block *b, const struct block_req *r)
+{
+	struct mem *m = container_of(b, struct mem, b);
+
+	return m->now && r->op == BLOCK_READ && !m->fail && !mem_do(m, (struct block_req *)r);
+}
+
 static inline void mem_poll(struct block *b, bool wait)
 {
 	struct mem *m = container_of(b, struct mem, b);
@@ -82,7 +90,7 @@ static inline void mem_free(struct block *b)
 }
 
 static const struct block_ops mem_ops = {
-	.name = "mem", .submit = mem_submit, .poll = mem_poll, .free = mem_free,
+	.name = "mem", .submit = mem_submit, .now = mem_now, .poll = mem_poll, .free = mem_free,
 };
 
 static inline struct mem *mem_new(struct loop *l, u64 size)
