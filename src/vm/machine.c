@@ -427,6 +427,21 @@ void machine_resume(struct machine *m)
 	pthread_mutex_unlock(&m->life);
 }
 
+void machine_hold(struct machine *m)
+{
+	pthread_mutex_lock(&m->life);
+	park_all(m);
+	machine_lock(m);
+}
+
+void machine_release(struct machine *m)
+{
+	if (m->status == MACHINE_RUNNING && !m->pending)	/* else machine_act() comes, and decides */
+		unpark_all(m);
+	machine_unlock(m);
+	pthread_mutex_unlock(&m->life);
+}
+
 int machine_quiesce(struct machine *m, struct err *e)
 {
 	int r = 0;

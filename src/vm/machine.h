@@ -95,6 +95,11 @@ void machine_quit(struct machine *m);		/* any thread */
  * A vCPU that reports to on_debug stays parked from then on until machine_resume(). */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+/* For a look at what stands still: all vCPUs are parked and the machine lock is held in between, in
+ * whatever status the machine is. Neither the guest, whose clock goes on, nor anybody else is told. Not
+ * from a vCPU thread, nor with the lock held. */
+void machine_hold(struct machine *m);
+void machine_release(struct machine *m);
 /* Before a save, the machine being paused, no lock: what was asked for (reset, power off) is done, and
  * devices end what is in flight. -ESHUTDOWN: it is not paused (any more). */
 int machine_quiesce(struct machine *m, struct err *e);

@@ -99,6 +99,9 @@ many = [Client() for _ in range(14)]
 e = socket.socket(socket.AF_UNIX); e.connect("control.sock"); e.settimeout(20)
 ok(b"too many" in e.recv(1000) and many[13].do("query-status")["return"]["running"], "sixteen clients, and the next is told")
 for x in many: x.s.close()
+d.do("query-status"); d.events.clear()
+for i in range(20): d.do("penta-inspect")
+ok(not d.events, "a look at the devices is no pause: nobody is told")
 deaf = Client(); deaf.s.settimeout(0.2)
 try:
     while True: deaf.s.sendall(b'{"execute":"penta-inspect"}' * 100)

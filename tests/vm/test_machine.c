@@ -248,6 +248,10 @@ static void *pauser(void *p)
 	for (unsigned i = 0; i < 300; i++) {
 		machine_pause(m);
 		machine_resume(m);
+		machine_hold(m);
+		for (unsigned k = 0; k < m->ncpus; k++)
+			assert_false(fake_of(m, k)->inside);
+		machine_release(m);
 	}
 	return NULL;
 }

@@ -113,15 +113,12 @@ static void toggle_pause(void *ctx)
 static void dump_registers(void *ctx)
 {
 	struct run *r = ctx;
-	bool running = atomic_load(&r->m->status) == MACHINE_RUNNING;
 
 	machine_unlock(r->m);
-	if (running)
-		machine_pause(r->m);
+	machine_hold(r->m);
 	for (unsigned i = 0; i < r->m->ncpus; i++)
 		vcpu_dump(r->m->cpu[i], stderr);
-	if (running)
-		machine_resume(r->m);
+	machine_release(r->m);
 	machine_lock(r->m);
 }
 

@@ -168,18 +168,13 @@ static int put_cpus(struct machine *m, const char *path, json_t *cpus, struct er
 int inspect(struct machine *m, const char *path, json_t **out, struct err *e)
 {
 	struct collect c = { .path = path, .devices = json_object() };
-	bool running = atomic_load(&m->status) == MACHINE_RUNNING;
 	json_t *cpus = json_object();
 	int r;
 
-	if (running)
-		machine_pause(m);
-	machine_lock(m);
+	machine_hold(m);
 	machine_each_device(m, put_device, &c);
 	r = put_cpus(m, path, cpus, e);
-	machine_unlock(m);
-	if (running)
-		machine_resume(m);
+	machine_release(m);
 	if (!r && path && !json_object_size(c.devices) && !json_object_size(cpus))
 		r = err_set(e, ENOENT, "the machine has no device \"%.80s\"", path);
 	if (!r)
