@@ -76,8 +76,8 @@ static _Noreturn void janitor_main(int fd, int done)
 		struct stat st;
 
 		if (lstat(rec[i].path, &st) == 0 && st.st_dev == rec[i].dev &&
-		    st.st_ino == rec[i].ino)
-			unlink(rec[i].path);
+		    st.st_ino == rec[i].ino && unlink(rec[i].path) < 0)
+			rmdir(rec[i].path);	/* a folder; if nobody put anything into it */
 	}
 	_exit(0);
 }

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -153,7 +154,11 @@ static void a_life(const char *dir, int how)
 	make_socket("b");
 	snprintf(path, sizeof(path), "%s/b", dir);
 	if (janitor_remove(j, "a", &e) || janitor_remove(j, path, &e) ||
-	    !janitor_remove(j, "no-such", &e))
+	    !janitor_remove(j, "no-such", &e) || mkdir("f", 0700) || mkdir("g", 0700))
+		_exit(98);
+	make_socket("f/s");
+	make_socket("g/s");	/* nobody speaks of it: it stays, and so does g */
+	if (janitor_remove(j, "g", &e) || janitor_remove(j, "f/s", &e) || janitor_remove(j, "f", &e))
 		_exit(98);
 	unlink("b");
 	make_socket("c");	/* so that b's number is not given out again at once */
@@ -194,6 +199,14 @@ static void test_janitor(void **state)
 			assert_int_equal(access(path, F_OK), 0);
 			unlink(path);
 		}
+		snprintf(path, sizeof(path), "%s/f", dir);
+		for (int k = 0; how[i] && k < 500 && !access(path, F_OK); k++)
+			usleep(10000);
+		assert_int_equal(access(path, F_OK), -1);
+		snprintf(path, sizeof(path), "%s/g/s", dir);
+		assert_int_equal(unlink(path), 0);
+		snprintf(path, sizeof(path), "%s/g", dir);
+		assert_int_equal(rmdir(path), 0);
 		assert_int_equal(rmdir(dir), 0);
 	}
 }

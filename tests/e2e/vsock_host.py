@@ -30,6 +30,7 @@ def serve():
 threading.Thread(target=serve, daemon=True).start()
 print("HOST-READY", flush=True)
 sys.stdin.readline()
+os.unlink("vsock_52")          # the guest has called by now
 
 good = 0
 lock = threading.Lock()

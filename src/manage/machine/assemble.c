@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "manage/machine/console.h"
 #include "manage/machine/folder.h"
+#include "manage/machine/vsock_place.h"
 #include "net/net.h"
 #include "virtio/vsock.h"
 #include <errno.h>
@@ -276,41 +277,21 @@ static int add_agent(struct vm *vm, int r, struct err *e)
 	return r;
 }
 
-/* "vsock.sock" leads host programs to the guest's ports; the guest's connections to host port P end at
- * "vsock_P" beside it. Both lie in the machine's folder; without a name, in the current one. */
 static int add_vsock(struct vm *vm, struct err *e)
 {
-	static const char sock[] = "vsock.sock";
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct lite_vsock v = {
 		.name = "vsock", .listen_fd = -1, .host_dir_fd = -1,
 		.cid = vm->cfg.vsock == VM_CID_AUTO ? VSOCK_CID_GUEST : vm->cfg.vsock,
 	};
-	int r = 0;
+	int r;
 
 	if (!vm->cfg.vsock)
 		return 0;
-	if (vm->name)		/* its folder is ours alone: what lies there was left behind */
-		unlink(sock);
-	strcpy(a.sun_path, sock);
-	v.listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (v.listen_fd < 0 || bind(v.listen_fd, (struct sockaddr *)&a, sizeof(a)))
-		r = errno == EADDRINUSE ?
-		    err_set(e, EADDRINUSE, "--vsock: %s is there already, in the current folder; "
-			    "remove it if nothing listens on it", sock) :
-		    err_errno(e, "--vsock: %s", sock);
-	if (!r)
-		r = janitor_remove(vm->janitor, sock, e);
-	if (!r && (chmod(sock, 0600) || listen(v.listen_fd, 8)))
-		r = err_errno(e, "--vsock: %s", sock);
-	if (!r) {
-		v.host_dir_fd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (v.host_dir_fd < 0)
-			r = err_errno(e, "--vsock: the current folder");
-	}
+	r = vsock_place(vm, &v.listen_fd, &v.host_dir_fd, e);
 	if (!r)
 		return add_agent(vm, lite_add_vsock(vm->lite, &v, &vm->vsock, e), e);
 	cleanup_closep(&v.listen_fd);
+	cleanup_closep(&v.host_dir_fd);
 	return r;
 }
 
