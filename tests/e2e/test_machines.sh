@@ -61,6 +61,9 @@ p rm --force b && [ -z "$(ls -A "$PENTA_HOME/machines")" ]; ok $? "rm --force: n
 p create big --firmware "$t/rom" --memory 1T && p start big && says 'warning: big has 1 TiB of memory, and this host' && p rm -f big; ok $? "start: more memory than the host has is started, and said"
 p start b; [ $? -eq 1 ] && says 'no machine "b"'; ok $? "start: a machine that is not there"
 
+timeout 2 "$penta" run --firmware "$t/rom" --memory 16M --serial none --trace uart.write --trace-file "$t/trace" </dev/null >"$t/out" 2>"$t/err"
+! says 'sandbox' && grep -q 'uart.write.*val=0x68' "$t/trace"; ok $? "--trace-file: written by processors in their sandbox"
+
 # --- what is wrong is told in one line, by the start too ---
 p create w --firmware "$t/absent" && ! p start w && says "absent.*No such file" && [ "$(wc -l < "$t/err")" = 1 ] && [ "$(state w)" = off ]; ok $? "start: says why not"
 echo '{"version": 1, "memmory": "1G"}' > "$PENTA_HOME/machines/w/config.json"

@@ -58,6 +58,7 @@ struct run {
 
 	struct escape escape;
 	bool tty;			/* the escape keys work */
+	char trace_buf[65536];		/* of --trace-file: in its sandbox, stdio cannot make its own */
 	struct vm *vm;			/* while it lives */
 	struct machine *m;		/* vm's */
 };
@@ -180,6 +181,7 @@ static int set_trace(struct run *r, FILE **f, struct err *e)
 		*f = fopen(r->trace_file, "we");
 		if (!*f)
 			return err_errno(e, "--trace-file %s", r->trace_file);
+		setvbuf(*f, r->trace_buf, _IOFBF, sizeof(r->trace_buf));
 		trace_set_output(*f);
 	}
 	if (r->trace && trace_enable(r->trace, e))
