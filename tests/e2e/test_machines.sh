@@ -54,6 +54,7 @@ p rename a b; [ $? -eq 1 ] && says 'is running'; ok $? "rename: not while it run
 p rm a; [ $? -eq 1 ] && says 'is running' && [ "$(state a)" = running ]; ok $? "rm: not while it runs"
 s=$SECONDS; p stop a && says 'ended by force' && [ $((SECONDS - s)) -le 5 ] && [ "$(state a)" = off ]; ok $? "stop: by force after stop-timeout, for who knows no power button"
 p stop a; ok $? "stop: a machine that is off is no error"
+[ -z "$(find "$PENTA_HOME" -type s)" ]; ok $? "stop: no socket is left"
 p show a && says '^last end +quit'; ok $? "show: how it ended"
 p rename a b && [ "$(state b)" = off ] && ! p show a && says 'no machine "a"'; ok $? "rename"
 p start b && p ls b && says '^b +running +2 '; ok $? "the next start has what set said"

@@ -87,9 +87,11 @@ static int open_console(struct vm *vm, const char *what, struct loop *loop, stru
 	if (log < 0)
 		return err_errno(e, "open %s/console.log", p->folder->path);
 	sock = folder_listen(p->folder, "console.sock", e);
-	if (sock < 0) {
+	r = sock < 0 ? sock : janitor_remove(vm->janitor, "console.sock", e);
+	if (r) {
 		close(log);
-		return sock;
+		cleanup_closep(&sock);
+		return r;
 	}
 	r = vm_console_new(&c, loop, sock, log, e);
 	if (r)
@@ -360,7 +362,7 @@ static int prepare_rights(struct vm *vm, bool sockets, struct err *e)
 	struct privileges_target t;
 	int r = 0;
 
-	if (sockets || has_sockets(&vm->cfg))
+	if (sockets || vm->name || has_sockets(&vm->cfg))
 		r = janitor_new(&vm->janitor, e);
 	if (!r && vm->cfg.sandbox)
 		r = sandbox_new(&vm->sandbox, needs(&vm->cfg), e);

@@ -2,6 +2,7 @@
 /* process.c - a machine's process. See process.h. */
 #include "manage/machine/process.h"
 #include "base/cleanup.h"
+#include "base/janitor.h"
 #include "base/trace.h"		// log_msg
 #include "manage/agent/host.h"
 #include "manage/control/gdb.h"
@@ -158,7 +159,11 @@ static int open_all(struct process *p, struct err *e)
 		r = gdb_new(&p->gdb, m, o->gdb_at[0] ? o->gdb_at : "1234", p->vm->janitor, e);
 	if (!r && o->folder) {
 		fd = folder_listen(o->folder, "control.sock", e);
-		r = fd < 0 ? fd : qmp_new(&p->qmp, p->vm, fd, e);
+		r = fd < 0 ? fd : janitor_remove(p->vm->janitor, "control.sock", e);
+		if (r)
+			cleanup_closep(&fd);
+		else
+			r = qmp_new(&p->qmp, p->vm, fd, e);
 	}
 	return r;
 }
