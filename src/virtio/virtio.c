@@ -298,6 +298,12 @@ int virtio_init(struct virtio *v, struct machine *m, const struct virtio_class *
 	return 0;
 }
 
+void virtio_offer_packed(struct virtio *v)
+{
+	BUG_ON(v->transport);
+	v->offered |= VIRTIO_F_RING_PACKED;
+}
+
 void virtio_fini(struct virtio *v)
 {
 	for (unsigned q = 0; q < v->nqueues; q++)

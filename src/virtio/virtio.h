@@ -96,6 +96,9 @@ extern const struct state_field virtio_state[];
 int virtio_init(struct virtio *v, struct machine *m, const struct virtio_class *cls, void *dev,
 		u64 features, unsigned nqueues, unsigned qsize, struct err *e);
 void virtio_fini(struct virtio *v);		/* also after a failed init */
+/* Offer packed rings, too, before the transport is made. Linux takes them whenever they are offered, and
+ * they gain nothing here, so devices do not unless the user says so. */
+void virtio_offer_packed(struct virtio *v);
 void virtio_reset(struct virtio *v);
 int virtio_post_load(struct virtio *v, struct err *e);
 

@@ -136,7 +136,8 @@ static int add_disks(struct vm *vm, struct err *e)
 			.cache = (enum block_cache)c->cache, .discard = c->discard,
 			.sandbox = vm->sandbox,
 		};
-		struct lite_disk d = { .serial = c->serial, .queues = c->queues };
+		struct lite_disk d = { .serial = c->serial, .queues = c->queues,
+					.packed = c->packed };
 		char name[24];
 
 		r = block_open(&d.block, vm->m->loop, c->path, &o, e);
@@ -200,6 +201,7 @@ static int add_net(struct vm *vm, unsigned i, struct err *e)
 	memcpy(ln.mac, card.mac, 6);
 	ln.queues = card.queues;
 	ln.mtu = card.mtu;
+	ln.packed = n->packed;
 	return lite_add_net(vm->lite, &ln, e);
 }
 

@@ -22,12 +22,13 @@ struct vm_disk {
 	unsigned format;		/* VM_DISK_FORMATS */
 	unsigned cache;			/* enum block_cache */
 	unsigned queues;		/* 0: one for each CPU, at most 4 */
-	bool ro, discard;
+	bool ro, discard, packed;
 };
 struct vm_net {
 	char *spec;			/* net/open.h: "user,forward=2222:22" */
 	char *mac;			/* NULL: one is made up */
 	unsigned queues, mtu;		/* 0: the usual */
+	bool packed;
 };
 struct vm_share { char *dir, *tag; bool ro, mapped; };
 struct vm_where { char *where; };	/* a character back end; serial.h */

@@ -121,6 +121,7 @@ static const struct config_field disk_fields[] = {
 	{ .name = "cache", .type = FIELD_CHOICE, AT(vm_disk, cache), .values = VM_CACHES },
 	{ .name = "queues", .type = FIELD_NUMBER, AT(vm_disk, queues), .max = VIRTIO_QUEUES_MAX },
 	{ .name = "discard", .type = FIELD_BOOL, AT(vm_disk, discard), .def = true },
+	{ .name = "packed", .type = FIELD_BOOL, AT(vm_disk, packed) },
 	{ .name = NULL },
 };
 
@@ -129,6 +130,7 @@ static const struct config_field net_fields[] = {
 	{ .name = "mac", .type = FIELD_STRING, AT(vm_net, mac), .check = check_mac },
 	{ .name = "queues", .type = FIELD_NUMBER, AT(vm_net, queues), .max = 8 },
 	{ .name = "mtu", .type = FIELD_NUMBER, AT(vm_net, mtu), .max = 65521 },
+	{ .name = "packed", .type = FIELD_BOOL, AT(vm_net, packed) },
 	{ .name = NULL },
 };
 
@@ -184,12 +186,12 @@ const struct config_field vm_config_fields[] = {
 		"a disk: an image or a block device. format=raw|qcow2\n"
 		"(default: what the file is), ro, serial=TEXT, queues=N,\n"
 		"cache=writeback|none|writethrough|unsafe,\n"
-		"discard=on|off (default on)" },
+		"discard=on|off (default on), packed (rings)" },
 	{ .name = "net", LIST(net, vm_net, VM_NETS, net_fields),
 	  .arg = "SPEC", .values = "user tap: bridge: switch: none", .help =
 		"a network card on: user[,forward=HOST:GUEST]...\n"
 		"(needs no root), tap:NAME, bridge:NAME, switch:NAME,\n"
-		"none; also mac=, mtu=, queues=" },
+		"none; also mac=, mtu=, queues=, packed" },
 	{ .name = "pcap", LIST(pcap, vm_file, VM_NETS, file_fields),
 	  .arg = "FILE", .values = "@file", .help =
 		"write the frames of a network card there; the first\n"

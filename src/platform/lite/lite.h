@@ -45,9 +45,11 @@ int lite_restore(struct lite *l, struct state_stream *s, bool lazy, struct err *
 /* Virtio devices on the PCI bus (platform/lite/virtio.c). @name: the device's path in state and
  * messages, unique in the machine ("disk0"). The back end is the machine's from the call on, also when
  * it fails. The slot is the next free one, or told by @slot when that is not 0. No lock held. */
-struct lite_disk { const char *name; struct block *block; const char *serial; unsigned queues, slot; };
+struct lite_disk { const char *name; struct block *block; const char *serial; unsigned queues, slot;
+		   bool packed; };	/* packed: offer packed rings, too */
 int lite_add_disk(struct lite *l, const struct lite_disk *d, struct err *e);
-struct lite_net { const char *name; struct net *net; u8 mac[6]; unsigned queues, slot; u16 mtu; };
+struct lite_net { const char *name; struct net *net; u8 mac[6]; unsigned queues, slot; u16 mtu;
+		  bool packed; };
 int lite_add_net(struct lite *l, const struct lite_net *n, struct err *e);
 /* @ports: console ports; the first is hvc0. name "org.penta..." for channels of programs, NULL: console */
 struct lite_console { const char *name; unsigned nports, slot;

@@ -45,6 +45,8 @@ int lite_add_disk(struct lite *l, const struct lite_disk *c, struct err *e)
 	machine_lock(m);
 	r = vblk_new(&d, m, c->block, c->serial,
 		     c->queues ? c->queues : MIN(m->ncpus, DISK_QUEUES), e);
+	if (!r && c->packed)
+		virtio_offer_packed(vblk_virtio(d));
 	if (!r)
 		r = plug(l, c->name, c->slot, &vblk_class, d, vblk_virtio(d), e);
 	machine_unlock(m);
@@ -186,6 +188,8 @@ int lite_add_net(struct lite *l, const struct lite_net *c, struct err *e)
 		r = machine_add_device(m, &net_back_end_class, c->net, path, e);
 	if (!r)
 		r = vnet_new(&d, m, &vc, e);
+	if (!r && c->packed)
+		virtio_offer_packed(vnet_virtio(d));
 	if (!r)
 		r = plug(l, c->name, c->slot, &vnet_class, d, vnet_virtio(d), e);
 	machine_unlock(m);
