@@ -24,7 +24,8 @@ struct janitor {
 struct record {
 	dev_t dev;
 	ino_t ino;
-	char path[PATH_MAX - 2 * sizeof(u64)];	/* empty: the seal */
+	struct timespec changed;	/* numbers are given out again; not of a folder */
+	char path[PATH_MAX - 4 * sizeof(u64)];	/* empty: the seal */
 };
 _Static_assert(sizeof(struct record) <= PIPE_BUF, "a record is written in one piece");
 
@@ -75,9 +76,14 @@ static _Noreturn void janitor_main(int fd, int done)
 	for (unsigned i = 0; i < n; i++) {
 		struct stat st;
 
-		if (lstat(rec[i].path, &st) == 0 && st.st_dev == rec[i].dev &&
-		    st.st_ino == rec[i].ino && unlink(rec[i].path) < 0)
-			rmdir(rec[i].path);	/* a folder; if nobody put anything into it */
+		if (lstat(rec[i].path, &st) < 0 || st.st_dev != rec[i].dev ||
+		    st.st_ino != rec[i].ino)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			rmdir(rec[i].path);	/* if nobody put anything into it */
+		else if (st.st_ctim.tv_sec == rec[i].changed.tv_sec &&
+			 st.st_ctim.tv_nsec == rec[i].changed.tv_nsec)
+			unlink(rec[i].path);
 	}
 	_exit(0);
 }
@@ -143,6 +149,7 @@ int janitor_remove(struct janitor *j, const char *path, struct err *e)
 	j->n++;
 	r.dev = st.st_dev;
 	r.ino = st.st_ino;
+	r.changed = st.st_ctim;
 	strcpy(r.path, full);
 	return send_record(j, &r) < 0 ? err_set(e, EPIPE, "%s: the janitor has gone", path) : 0;
 }

@@ -161,8 +161,9 @@ static void a_life(const char *dir, int how)
 	if (janitor_remove(j, "g", &e) || janitor_remove(j, "f/s", &e) || janitor_remove(j, "f", &e))
 		_exit(98);
 	unlink("b");
-	make_socket("c");	/* so that b's number is not given out again at once */
+	usleep(20000);		/* the new one may have its number, and has another time */
 	make_socket("b");	/* another's now: it stays */
+	make_socket("c");
 	janitor_seal(j);
 	make_socket("d");
 	janitor_remove(j, "d", &e);	/* too late: what a captured process would try */

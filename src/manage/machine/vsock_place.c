@@ -60,11 +60,9 @@ static int listen_at(struct vm *vm, const char *path, int fd, struct err *e)
 	strcpy(a.sun_path, path);
 	if (bind(fd, (struct sockaddr *)&a, sizeof(a)))
 		return err_errno(e, "--vsock: %s", path);
-	if (janitor_remove(vm->janitor, path, e))
-		return -e->code;
 	if (chmod(path, 0600) || listen(fd, 8))
 		return err_errno(e, "--vsock: %s", path);
-	return 0;
+	return janitor_remove(vm->janitor, path, e);
 }
 
 int vsock_place(struct vm *vm, int *listen_fd, int *dir_fd, struct err *e)
