@@ -35,18 +35,16 @@ static void chain_free(struct chain *c)
 static bool chain_read(struct chain *c, const char *path)
 {
 	struct image_info *info = malloc(sizeof(*info));
-	const char *at = path;
+	char *at = strdup(path);
 	bool whole = false;
 
 	c->n = 0;
-	while (info && at && c->n < CHAIN_MAX && !image_info(at, info, NULL)) {
-		c->path[c->n] = strdup(at);
-		if (!c->path[c->n])
-			break;
-		c->n++;
+	while (info && at && !whole && c->n < CHAIN_MAX && !image_info(at, info, NULL)) {
+		c->path[c->n++] = at;
 		whole = !info->backing[0];
-		at = whole ? NULL : info->backing_path;
+		at = whole ? NULL : strdup(info->backing_path);
 	}
+	free(at);
 	free(info);
 	return whole;
 }
