@@ -160,6 +160,7 @@ def one_round(what):
             pass
         time.sleep(0.05)
     time.sleep(0.1)				# what the guest had said comes to us
+    p("stop", "--force", "f", ok=False)
     whole()
     bad = holds("m", [0, 0], last)
     if bad and what == "back":
