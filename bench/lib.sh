@@ -40,6 +40,10 @@ compare() {
 	row "$1" "$(printf "$3" "$p")" "$([ -z "$q" ] && echo "no QEMU" || printf "$3" "$q")" "$([ -z "$q" ] || ratio "$p" "$q")"
 }
 
+# only WHAT KEY FORMAT: the row of what QEMU does not have
+# shellcheck disable=SC2059	# the format is given
+only() { local f; f=$(median < "$t/fig.$2.penta"); printf -v f "$3" "$f"; row "$1" "$f"; }
+
 # program NAME: build bench/guest/NAME.c for guests, into $t
 program() { gcc -O2 -static -o "$t/$1" "bench/guest/$1.c"; }
 # guest NAME MODULES FILE=PATH... <SCRIPT: the initramfs $t/NAME.img; the script is what its init does
