@@ -599,14 +599,16 @@ static void widen_backlogs(struct user *u)
 	}
 }
 
-/* Half of the descriptors that this process may have are for others: disks, consoles, clients. */
+/* A guest decides how many of them are in use. All networks of a machine, which may have eight, together
+ * get a third of the descriptors that this process may have, shared folders half; the rest is for disks,
+ * vsock, consoles, and who wants to talk to the control socket. */
 static unsigned flows_max(void)
 {
 	struct rlimit rl;
 
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return 256;
-	return (unsigned)MIN(rl.rlim_cur / 2, (rlim_t)FLOWS_MAX);
+	return (unsigned)MIN(MAX(rl.rlim_cur / 24, 64u), (rlim_t)FLOWS_MAX);
 }
 
 int user_open(struct net **out, const struct net_spec *s, const struct net_env *env, struct err *e)

@@ -351,9 +351,10 @@ int share_new(struct share **out, const struct share_opts *o, struct err *e)
 	s->nodes_max = o->nodes_max ? o->nodes_max : 65536;
 	s->uid = geteuid();
 	s->gid = getegid();
-	/* Of the descriptors that the process may have, a quarter for files known and as many open. */
+	/* A guest decides how many of them are in use, and a machine may have eight folders: all of them
+	 * together get half of the descriptors that the process may have, for files known and open. */
 	getrlimit(RLIMIT_NOFILE, &rl);
-	fds = (unsigned)MIN(MAX(rl.rlim_cur / 4, 64u), 16384u);
+	fds = (unsigned)MIN(MAX(rl.rlim_cur / 32, 64u), 16384u);
 	s->fds_max = s->handles_max = fds;
 	s->handle = calloc(s->handles_max, sizeof(*s->handle));
 	for (s->nhash = 1024; s->nhash < s->nodes_max / 2; s->nhash *= 2)

@@ -7,6 +7,7 @@
 #include "virtio/drive.h"
 #include "virtio/fs.h"
 #include <errno.h>
+#include <sys/resource.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -322,10 +323,36 @@ static void in_flight(void **st)
 	}
 }
 
+/* A guest that opens all that it can leaves descriptors to seven other folders, and to the rest. */
+static int setup_few(void **st)
+{
+	struct rlimit l;
+
+	getrlimit(RLIMIT_NOFILE, &l);
+	l.rlim_cur = MIN(l.rlim_max, (rlim_t)4096);
+	setrlimit(RLIMIT_NOFILE, &l);
+	return setup(st);
+}
+
+static void greedy(void **st)
+{
+	struct rig *r = *st;
+	unsigned n = 0;
+	u8 a[8] = { 0 };
+	int e;
+
+	init(r);
+	while ((e = ask(r, FUSE_OPENDIR, FUSE_ROOT, a, sizeof(a))) == 0 && n < 4096)
+		n++;
+	assert_int_equal(e, ENFILE);
+	assert_in_range(n, 64, 4096 / 16 / 2);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-	const struct CMUnitTest tests[] = { T(serves), T(survives), T(in_flight) };
+	const struct CMUnitTest tests[] = { T(serves), T(survives), T(in_flight),
+		cmocka_unit_test_setup_teardown(greedy, setup_few, teardown) };
 
 	log_set_level(LOG_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);

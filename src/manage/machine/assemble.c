@@ -19,6 +19,7 @@
 #include <string.h>
 #include <stdatomic.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -390,6 +391,19 @@ void vm_enter(struct vm *vm)
 
 /* --- the whole --- */
 
+/* What guests may have open is a part of what the process may: as many as it gets, which is 1024 by
+ * habit. Beyond FDS_WANTED nothing gains. */
+static void raise_fd_limit(void)
+{
+	enum { FDS_WANTED = 65536 };
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < MIN(l.rlim_max, (rlim_t)FDS_WANTED)) {
+		l.rlim_cur = MIN(l.rlim_max, (rlim_t)FDS_WANTED);
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
 int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -407,6 +421,7 @@ int vm_new(struct vm **out, const struct vm_params *p, struct err *e)
 		vm->console[i] = SERIAL_NONE;
 	vm->params = p;
 	vm->exit_status = -1;
+	raise_fd_limit();
 	r = vm_config_copy(&vm->cfg, p->cfg, e);
 	if (!r && p->folder && !(vm->name = strdup(p->folder->name)))
 		r = err_set(e, ENOMEM, "out of memory");
