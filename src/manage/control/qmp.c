@@ -24,7 +24,7 @@
 DEFINE_TRACE(qmp_in, "qmp.in");
 DEFINE_TRACE(qmp_out, "qmp.out");
 
-enum { FLUSH_MS = 1000 };
+enum { FLUSH_MS = 1000, FULL_MS = 100 };
 
 static void wake(struct qmp *q)
 {
@@ -162,8 +162,12 @@ static void accept_client(struct qmp *q)
 	struct qmp_client *c;
 	unsigned i;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Nobody can be let in, who stays in front of the door: no reason to spin. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			poll(NULL, 0, FULL_MS);
 		return;
+	}
 	for (i = 0; i < CLIENTS && q->client[i]; i++)
 		;
 	c = i < CLIENTS ? calloc(1, sizeof(*c)) : NULL;

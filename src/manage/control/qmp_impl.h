@@ -29,7 +29,8 @@ struct qmp_client {
 	_Atomic bool gone;
 
 	/* qmp.lock protects what is below. */
-	bool negotiated, dead;
+	bool negotiated;
+	_Atomic bool dead;		/* written under it; the serving thread looks without */
 	char *out;
 	size_t out_len, out_off, out_room;
 	const struct qmp_command *job;	/* slow, executed by the second thread, or waiting for it */
