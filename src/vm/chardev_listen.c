@@ -3,7 +3,8 @@
  * and nothing kept while somebody is connected, and the chip learns who comes and goes.
  *
  * One peer at a time; the next waits in the listener's queue. Bytes that neither side takes stay in
- * the sockets, so that each end's writer waits for the other's reader. */
+ * the sockets, so that each end's writer waits for the other's reader. What a peer that has gone left
+ * behind is kept for the guest until the next one comes: a guest that reads nothing keeps nobody out. */
 #include "base/loop.h"
 #include "base/cleanup.h"
 #include "vm/chardev.h"
@@ -96,6 +97,7 @@ static void on_peer(void *ctx, u32 events)
 	if (events & (EPOLLHUP | EPOLLERR) && s->n) {	/* would be told again and again */
 		loop_del_fd(s->loop, s->peer);
 		s->hup = true;
+		loop_mod_fd(s->loop, s->listener, EPOLLIN);
 	}
 	watch(s);
 }
@@ -103,10 +105,15 @@ static void on_peer(void *ctx, u32 events)
 static void on_listener(void *ctx, u32 events)
 {
 	struct chardev_listen *s = ctx;
-	int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+	int fd;
 
+	if (s->peer >= 0 && !s->hup)
+		return;
+	fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
+	if (s->peer >= 0)
+		drop_peer(s);
 	if (loop_add_fd(s->loop, fd, EPOLLIN, on_peer, s, NULL)) {
 		close(fd);
 		return;
