@@ -6,7 +6,7 @@
 static int tell(const struct folder *f, struct control *c, unsigned disk, const char *path, struct err *e)
 {
 	struct block_file files[BLOCK_CHAIN_MAX];
-	char device[16], fdname[24];
+	char device[16], fdname[40];
 	json_t *list = json_array();
 	unsigned n;
 	int r = layers_open_below(path, files, &n, e);
