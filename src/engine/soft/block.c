@@ -8,7 +8,9 @@
  * Linking. Direct branches remember their successor. A link holds while no TLB flush that concerns
  * them came between (cpu->map_gen): without one, the vCPU may go on believing its old translations.
  *
- * Memory is an arena that is only added to; when it is full, all is forgotten.
+ * Memory is an arena that is only added to; when it is full, all is forgotten. So does a vCPU that
+ * has next to nothing to do (code_rest()), and the host has the memory back: what boot decoded is of
+ * no use to a guest that idles.
  *
  * Writing code. Every page that holds decoded code has a generation, and bits for the 64-byte lines
  * that something was decoded from. Stores to such a page come here, because mmu_code_page() takes
@@ -34,6 +36,10 @@
 #define ARENA_SIZE (12 * MiB)
 #define ARENA_MIN (2 * MiB)
 #define ARENA_ALL (64 * MiB)
+/* At rest: fewer instructions than these in such a time. So much of the arena is worth no call. */
+#define REST_NS 5000000000ull
+#define REST_INSNS 50000000ull
+#define REST_KEEP (1 * MiB)
 #define JC_BITS 15
 #define HASH_BITS 15
 #define BLOCK_INSNS 64
@@ -48,6 +54,8 @@ struct block_cache {
 	struct block *hash[1u << HASH_BITS];
 	u8 *arena;
 	size_t size, used;
+	size_t touched;			/* of it at most; what is behind has no memory */
+	u64 rest_ns, rest_insns;	/* when code_rest() looked last, and at what */
 	u32 forgotten;			/* times that the arena started anew */
 	_Atomic bool flush;		/* wanted at the next entry */
 	/* Scratch for the block being made. */
@@ -280,8 +288,27 @@ static void forget_all(struct cpu *c)
 	memset(c->ras, 0, sizeof(c->ras));
 	memset(bc->jump, 0, sizeof(bc->jump));
 	memset(bc->hash, 0, sizeof(bc->hash));
+	bc->touched = MAX(bc->touched, bc->used);
 	bc->used = 0;
 	bc->forgotten++;
+}
+
+bool code_rest(struct cpu *c, u64 ns)
+{
+	struct block_cache *bc = c->blocks;
+	bool busy;
+
+	bc->touched = MAX(bc->touched, bc->used);
+	if (bc->touched <= REST_KEEP || ns - bc->rest_ns < REST_NS)
+		return false;
+	busy = !bc->rest_ns || c->stats.insns - bc->rest_insns > REST_INSNS;
+	bc->rest_ns = ns;
+	bc->rest_insns = c->stats.insns;
+	if (busy)
+		return false;
+	forget_all(c);
+	bc->touched = 0;
+	return madvise(bc->arena, bc->size, MADV_DONTNEED) == 0;
 }
 
 static u64 code_lin(const struct cpu *c, u64 rip)

@@ -97,6 +97,10 @@ void code_inside(struct cpu *c);
 void code_outside(struct cpu *c);
 void code_sync(struct cpu *c);
 
+/* The vCPU halts, at @ns of the host's monotonic clock. True: it has had so little to do that all
+ * decoded code was dropped, and its memory is the host's again. Not within a block. */
+bool code_rest(struct cpu *c, u64 ns);
+
 /* The first uop of the block at c->rip, made when it is not there. NULL: cannot be cached now; the
  * instruction at c->rip is to be fetched and executed by itself. Faults as a fetch. */
 const struct uop *code_enter(struct cpu *c);

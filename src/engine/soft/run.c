@@ -15,6 +15,7 @@
 #include "engine/soft/soft.h"
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define AP_VECTOR_SHIFT 12	/* SIPI vector to address */
 
@@ -254,6 +255,10 @@ static void take_event(struct cpu *c)
 /* HLT, wait-for-SIPI: without the lock, until a request comes. */
 static void wait_idle(struct cpu *c)
 {
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	code_rest(c, (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec);
 	code_outside(c);
 	vcpu_wait(c->v, c->activity != CPU_HALTED || !(c->rflags & FL_IF));
 	code_inside(c);
