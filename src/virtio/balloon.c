@@ -213,9 +213,9 @@ int balloon_set_size(struct balloon *b, u64 bytes, struct err *e)
 	u64 all = ram_size(b->v.m->ram), min = MIN(all, BALLOON_SIZE_MIN);
 
 	if (bytes < min || bytes > all)
-		return err_set(e, EINVAL, "balloon: %llu bytes; the guest can be left with %llu to %llu",
-			       (unsigned long long)bytes, (unsigned long long)min,
-			       (unsigned long long)all);
+		return err_set(e, EINVAL, "balloon: %llu KiB; the guest can be left with %llu MiB to %llu",
+			       (unsigned long long)(bytes / KiB), (unsigned long long)(min / MiB),
+			       (unsigned long long)(all / MiB));
 	b->num_pages = (u32)MIN((all - bytes) >> PAGE_SHIFT, (u64)UINT32_MAX);
 	virtio_config_changed(&b->v);
 	if (!balloon_running(b))

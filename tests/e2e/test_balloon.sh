@@ -21,9 +21,9 @@ tools/mkinitramfs "$t/initrd" tests/guests/balloon-init \
 	--balloon on --serial "unix:$t/serial" >"$t/err" 2>&1 && "$penta" start $name >"$t/err" 2>&1 ||
 	{ echo "1..1"; echo "not ok 1 - a machine with a balloon starts"; cat "$t/err"; exit 1; }
 dir=$t/home/machines/$name
-timeout 110 python3 - "$dir" "$t/serial" <<'PY'
-import json, os, socket, sys, time, re
-folder, serial = sys.argv[1:]
+timeout 150 python3 - "$dir" "$t/serial" "$penta" <<'PY'
+import json, os, subprocess, socket, sys, time, re
+folder, serial, penta = sys.argv[1:]
 n = bad = 0
 def ok(good, what):
     global n, bad
@@ -76,21 +76,27 @@ ok(wait("PENTA-FULL"), "it uses 200 MiB")
 full = memory()
 ok(wait("PENTA-FREE"), "and lets them go")
 low = full
-for _ in range(150):
+for _ in range(300):
     read(); low = min(low, memory())
     if low < full - 100: break
     time.sleep(0.2)
 ok(low < full - 100, f"the host has them back: {full} MiB, then {low} MiB")
 b = cmd("query-balloon")
 ok(b.get("actual") == 512 << 20, f"query-balloon: all of it is the guest's: {b}")
-r = cmd("balloon", value=200 << 20)
-ok("error" not in r, f"balloon 200 MiB: {r}")
+name = os.path.basename(folder)
+def cli(*words):
+    p = subprocess.run([penta, *words], capture_output=True, text=True)
+    return p.returncode, p.stdout + p.stderr
+r = cli("set", name, "--memory-target", "200M")
+ok(r == (0, ""), f"set --memory-target 200M: {r}")
 for _ in range(100):
     read()
     b = cmd("query-balloon")
     if b.get("actual") == 200 << 20: break
     time.sleep(0.1)
 ok(b.get("actual") == 200 << 20, f"the guest has 200 MiB left: {b}")
+r = cli("show", name)
+ok(re.search("^memory now +200 MiB$", r[1], re.M) and re.search("^memory +512M$", r[1], re.M), "show tells it")
 at = len(text)
 wait("PENTA-MEM", 5, at); wait("PENTA-MEM", 5, at + 20)
 m = re.findall(r"PENTA-MEM (\d+) (\d+)", text)[-1]

@@ -48,6 +48,7 @@ p inspect a pit && python3 -c 'import json,sys; d=json.load(open(sys.argv[1])); 
 p inspect a nosuch; [ $? -eq 1 ] && says 'no device'; ok $? "inspect: a device that is not there"
 p set a --stop-timeout 1 --cpus 2 && says 'next start.*cpus' && p show a && says '^cpus +2'; ok $? "set: what can be at once, the rest at the next start"
 p set a --memmory 5; [ $? -eq 2 ] && says 'did you mean --memory'; ok $? "set: an unknown option"
+p set a --memory-target 8M; [ $? -eq 1 ] && says '8192 KiB; the guest can be left with 16 MiB'; ok $? "set: a balloon of nearly all is refused"
 p set a --json; [ $? -eq 2 ] && says 'what is to be changed'; ok $? "set: nothing to change is an error"
 p set a --unset firmware; [ $? -eq 1 ] && says 'nothing to boot' && p show a && says '^firmware'; ok $? "set: what makes no machine is refused, and changes nothing"
 p rename a b; [ $? -eq 1 ] && says 'is running'; ok $? "rename: not while it runs"

@@ -5,11 +5,15 @@
 #include <errno.h>
 #include <string.h>
 
-enum opt { OPT_UNSET, OPT_JSON, OPT_N };
+enum opt { OPT_UNSET, OPT_TARGET, OPT_JSON, OPT_N };
 
 static const struct option options[OPT_N + 1] = {
 	[OPT_UNSET] = OPTION("unset", "OPTION", NULL,
 		"back to the default; of a list (disk, net...): none", .repeat = true),
+	[OPT_TARGET] = OPTION("memory-target", "SIZE", NULL,
+		"of a running machine: how much memory its guest shall\n"
+		"keep; the balloon gives the rest to the host. Until it\n"
+		"is changed, or the machine ends"),
 	[OPT_JSON] = OPTION_JSON,
 };
 
@@ -20,7 +24,8 @@ static const char text[] =
 	"\nExamples:\n"
 	"  penta set web --memory 2G --cpus 4\n"
 	"  penta set web --disk root.qcow2 --disk data.img,serial=data\n"
-	"  penta set web --unset initrd --unset share\n";
+	"  penta set web --unset initrd --unset share\n"
+	"  penta set web --memory-target 300M      (while it runs; all of it again: --memory's size)\n";
 
 /* Whom @c belongs to has fields changed as @a says. */
 static int change(struct folder *f, struct vm_config *c, const struct args *a, struct err *e)
@@ -74,6 +79,22 @@ static int apply(const struct folder *f, const struct vm_config *old, const stru
 	return r;
 }
 
+/* The balloon, now. What it comes to is the guest's to say: `penta show`. */
+static int lend(const struct folder *f, const char *target, struct err *e)
+{
+	struct control *ctl = NULL;
+	u64 bytes = 0;
+	int r = parse_size(target, "--memory-target", &bytes, e);
+
+	if (!r)
+		r = control_open(&ctl, f, CONTROL_MS, e);
+	if (!r)
+		r = control_call(ctl, "balloon", json_pack("{s:I}", "value", (json_int_t)bytes),
+				 CONTROL_MS, NULL, e);
+	control_close(ctl);
+	return r;
+}
+
 static int set(const char *name, const struct args *a, json_t *out, struct err *e)
 {
 	struct vm_config c, old;
@@ -93,13 +114,18 @@ static int set(const char *name, const struct args *a, json_t *out, struct err *
 		vm_config_free(&old);
 		r = vm_config_copy(&old, &c, e);
 	}
+	folder_status(&f, &s);
+	if (!r && args_get(a, OPT_TARGET) && s.state != FOLDER_RUNNING)
+		r = err_set(e, EINVAL, "machine \"%s\" does not run: --memory is what it starts with, "
+			    "--memory-target what its guest keeps while it runs", name);
 	if (!r)
 		r = change(&f, &c, a, e);
 	if (!r)
 		r = folder_write_config(&f, &c, e);
-	folder_status(&f, &s);
 	if (!r && s.state == FOLDER_RUNNING)
 		r = apply(&f, &old, &c, later, e);
+	if (!r && args_get(a, OPT_TARGET))
+		r = lend(&f, args_get(a, OPT_TARGET), e);
 	if (!r && json_array_size(later) && !args_get(a, OPT_JSON)) {
 		const json_t *k;
 		size_t i;

@@ -54,8 +54,9 @@ static void put_config(const struct vm_config *c)
 		}
 }
 
-/* Its own word for how it is, while it runs. */
-static void running_status(const struct folder *f, char *buf, size_t len)
+/* Its own word for how it is, while it runs; *@memory: what its balloon leaves to the guest; 0: it has
+ * no balloon. */
+static void running_status(const struct folder *f, char *buf, size_t len, u64 *memory)
 {
 	struct control *c = NULL;
 	json_t *ret = NULL;
@@ -67,6 +68,10 @@ static void running_status(const struct folder *f, char *buf, size_t len)
 		word = json_string_value(json_object_get(ret, "status"));
 	snprintf(buf, len, "%.40s", word ? word : "busy");
 	json_decref(ret);
+	ret = NULL;
+	if (word && !control_call(c, "query-balloon", NULL, CONTROL_MS, &ret, &(struct err){ 0 }))
+		*memory = (u64)json_integer_value(json_object_get(ret, "actual"));
+	json_decref(ret);
 	control_close(c);
 }
 
@@ -74,7 +79,8 @@ static int show(const char *name, const struct args *a, json_t *out, struct err 
 {
 	struct folder_status s;
 	struct vm_config c;
-	char status[48];
+	char status[48], buf[16];
+	u64 memory = 0;
 	struct folder f;
 	int r = folder_open(&f, name, e);
 
@@ -85,7 +91,7 @@ static int show(const char *name, const struct args *a, json_t *out, struct err 
 	snprintf(status, sizeof(status), s.state == FOLDER_DIED ? "died" : "off");
 	r = folder_read_config(&f, &c, e);
 	if (s.state == FOLDER_RUNNING)
-		running_status(&f, status, sizeof(status));
+		running_status(&f, status, sizeof(status), &memory);
 	else if (r)
 		snprintf(status, sizeof(status), "broken");
 	if (args_get(a, OPT_JSON)) {
@@ -93,12 +99,16 @@ static int show(const char *name, const struct args *a, json_t *out, struct err 
 		json_object_set_new(out, "path", json_string(f.path));
 		if (s.pid)
 			json_object_set_new(out, "pid", json_integer(s.pid));
+		if (memory)
+			json_object_set_new(out, "memory-now", json_integer((json_int_t)memory));
 		if (s.ended[0])
 			json_object_set_new(out, "last-end", json_string(s.ended));
 		if (!r)
 			json_object_set_new(out, "config", vm_config_json(&c));
 	} else {
 		put_status(&f, &s, status);
+		if (memory)
+			printf("%-14s %s\n", "memory now", cli_bytes(buf, (double)memory));
 		if (!r)
 			put_config(&c);
 	}
