@@ -33,6 +33,26 @@ static void broke(struct vsock *v, const char *why)
 	virtio_broken(&v->v, why);
 }
 
+static void be_broken(void *ctx)
+{
+	struct vsock *v = ctx;
+
+	v->breaking = false;
+	vsock_enter(v);
+	broke(v, "malformed receive buffer");
+	vsock_leave(v);
+}
+
+/* The same where a user of ours may be calling, who does not expect to hear closed() from within
+ * vsock_send() or vsock_connect(): the loop says it. Nothing goes out or in meanwhile. */
+static void broke_soon(struct vsock *v)
+{
+	v->up = false;
+	if (!v->breaking)
+		loop_post(v->v.m->loop, be_broken, v);
+	v->breaking = true;
+}
+
 /* --- from the guest --- */
 
 void vsock_put_stray(struct vsock *v, const struct hdr *h)
@@ -249,7 +269,7 @@ static void pump(struct vsock *v)
 		vconn_pend(c);		/* behind the others */
 	}
 	if (r == -EPROTO)
-		broke(v, "malformed receive buffer");
+		broke_soon(v);
 	virtio_notify(&v->v, Q_RX);
 }
 
@@ -346,6 +366,9 @@ static void vsock_stop(void *dev, int q)
 		return;		/* nothing is ever out */
 	v->up = false;
 	v->reset_owed = false;
+	if (v->breaking)
+		loop_unpost(v->v.m->loop, be_broken, v);
+	v->breaking = false;
 	vsock_enter(v);
 	vconns_end(v);
 	vsock_leave(v);
@@ -399,6 +422,8 @@ static void vsock_free(void *dev)
 	if (!v)
 		return;
 	v->up = false;
+	if (v->breaking)
+		loop_unpost(v->v.m->loop, be_broken, v);
 	v->depth++;		/* the last callbacks start nothing */
 	vconns_end(v);
 	v->depth--;

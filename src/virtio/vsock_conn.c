@@ -350,8 +350,8 @@ int vsock_connect(struct vsock *v, u32 port, const struct vsock_handlers *h, voi
 	c->ctx = ctx;
 	vconn_owe(c, OWE_REQUEST);
 	vconn_set_deadline(c);
-	vsock_leave(v);
 	*out = c;
+	vsock_leave(v);
 	return 0;
 }
 

@@ -93,6 +93,7 @@ struct vsock {
 	struct listener *listeners;
 	u32 next_port;
 	unsigned depth;			/* of calls: work is done, and connections are freed, at the end */
+	bool breaking;			/* be_broken() is posted */
 	bool reap;			/* a connection is gone (h NULL, state DYING, nothing owed) */
 	struct vm_timer timer;		/* the next look at deadlines */
 	u8 bounce[VSOCK_BUF];

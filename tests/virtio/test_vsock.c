@@ -492,6 +492,30 @@ static void malformed(void **st)
 	open_one(r);
 }
 
+/* A receive buffer that cannot be is found when the host connects: it hears of the end, but not before
+ * it has heard of the connection. */
+static void malformed_for_host(void **st)
+{
+	struct rig *r = *st;
+	struct err e = { 0 };
+
+	log_set_level(LOG_ERROR);
+	give_rx(r, 1, 43);
+	machine_lock(r->m);
+	assert_int_equal(vsock_connect(r->v, 22, &handlers, r, &r->c, &e), 0);
+	assert_non_null(r->c);
+	assert_int_equal(r->closed, 0);
+	assert_int_equal(vsock_send(r->c, "x", 1), -ENOTCONN);
+	machine_unlock(r->m);
+	drive_loop(r->m);
+	assert_int_equal(r->closed, 1);
+	assert_null(r->c);
+	assert_true(vsock_virtio(r->v)->status & VIRTIO_NEEDS_RESET);
+	drive_reset(&r->d);
+	drive_start(&r->d, 0);
+	open_one(r);
+}
+
 static void restored(void **st)
 {
 	struct rig *r = *st;
@@ -732,7 +756,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(guest_connects), T(nobody_there), T(host_connects), T(credit_to_guest),
-		T(credit_to_host), T(no_buffers), T(many), T(malformed), T(restored),
+		T(credit_to_host), T(no_buffers), T(many), T(malformed), T(malformed_for_host), T(restored),
 		T(unix_to_guest), T(unix_to_host),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
