@@ -2,7 +2,7 @@
 # Pause, save, restore, snapshots and forks at random moments of machines that compute, write disks (raw and
 # qcow2: fsync, read back, compared), talk TCP through user NAT and are connected by vsock, with 1 and with 4
 # vCPUs: nothing is ever wrong, all goes on, the guest's clock is right within 10 ms. Prints TAP.
-# ROUNDS (default 2) rounds in all; 200 is the long run; SEED repeats one's moments.
+# ROUNDS (default 2) rounds in all; 200 is the long run; SEED repeats one's moments; CPUS: with so many only.
 set -u
 cd "$(dirname "$0")/../.."
 penta=${PENTA:-$PWD/penta} rounds=${ROUNDS:-2}
@@ -30,7 +30,7 @@ I
 tools/mkinitramfs "$t/initrd" "$t/init" "$t/rounds=rounds" "$t/agent=agent" \
 	$(tools/guest-modules cloud virtio_pci virtio_blk virtio_net vmw_vsock_virtio_transport) || exit 1
 n=0
-for cpus in 1 4; do
+for cpus in ${CPUS:-1 4}; do
 	python3 tests/e2e/rounds_host.py "$penta" "$k" "$t/initrd" "$t" $(((rounds + 1) / 2)) $cpus > "$t/out" 2>&1; r=$?
 	n=$((n + 1))
 	if [ $r = 0 ]; then echo "ok $n - $(((rounds + 1) / 2)) rounds, $cpus vCPUs"; else
