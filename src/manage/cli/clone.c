@@ -5,7 +5,7 @@
  * Linked: what the disk holds now becomes the base of two overlays, one for each machine; neither
  * writes to it from then on.
  *
- *	web/disk.qcow2   ->   web/disk.qcow2 (read only) <- web/disk0-5a3f.qcow2
+ *	web/disk.qcow2   ->   web/disk.qcow2 (read only) <- web/disk0.5a3fb210.qcow2
  *						         <- new/disk0.qcow2 */
 #include "manage/cli/machines.h"
 #include "manage/cli/progress.h"
@@ -200,13 +200,14 @@ static int linked(struct clone *c, const struct folder *to, struct vm_disk *d, c
 		  const struct image_info *info, unsigned n, struct err *e)
 {
 	char name[32], mine[32];
-	u16 id = 0;
+	u32 id = 0;
 	int r;
 
 	if (getrandom(&id, sizeof(id), 0) < 0)
-		id = (u16)getpid();
+		id = (u32)getpid();
 	snprintf(name, sizeof(name), "disk%u.qcow2", n);
-	snprintf(mine, sizeof(mine), "disk%u-%04x.qcow2", n, id);
+	/* A name of layers.h: if we are killed before it is used, it is swept away some day. */
+	snprintf(mine, sizeof(mine), "disk%u.%08x.qcow2", n, id);
 	r = overlay(to, d, name, from, info, e);
 	if (!r)
 		r = overlay(c->from, &c->from_cfg->disk[n], mine, from, info, e);
