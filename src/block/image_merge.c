@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHUNK (1 * MiB)
@@ -98,6 +99,7 @@ static int fill(void *ctx, int fd, struct err *e)
 	struct block_file files[BLOCK_CHAIN_MAX + 1] = { { .path = m->path, .format = "qcow2" } };
 	struct block_options o = { .discard = true };
 	struct block *dst;
+	struct stat st;
 	int r = image_create_fd(fd, m->path, &s, e);
 
 	if (r)
@@ -120,6 +122,12 @@ static int fill(void *ctx, int fd, struct err *e)
 		return r;
 	r = copy(m, dst, e);
 	block_free(dst);
+	/* What is on the disk was written when it was. */
+	if (!r && !stat(m->path, &st)) {
+		struct timespec t[2] = { st.st_atim, st.st_mtim };
+
+		futimens(fd, t);
+	}
 	return r;
 }
 

@@ -144,4 +144,27 @@ p stop --force m
 make m2 1; p save m2 "$t/state"
 head -c 100000 "$t/state" > "$t/cut"
 ! "$penta" restore "$t/cut" 2>"$t/out" && grep -q truncated "$t/out"; ok $? "a truncated file is an error"
+p restore "$t/state"; p stop --force m2
+
+# A disk that was written since is not the one that the memory knows.
+p image create "$t/d.qcow2" 16M --format qcow2 && make m3 1 --disk "$t/d.qcow2" && p save m3 "$t/state3" &&
+	p restore "$t/state3" && p save m3 "$t/state3"
+python3 -c 'import os, sys; f = open(sys.argv[1], "r+b"); f.seek(0, 2); f.write(bytes(512))' "$t/d.qcow2"
+! p restore "$t/state3" 2>/dev/null && ! p restore --name other "$t/state3" && grep -q 'd.qcow2 has been written' "$t/err" &&
+	[ ! -e "$PENTA_HOME/machines/other" ] && p restore --force "$t/state3"
+ok $? "a disk that was written since the machine was saved is refused, but by force"
+p stop --force m3
+
+# Snapshots that come and go leave no chain behind, stopped or running.
+for run in 0 1; do
+	bad=0
+	[ $run = 0 ] || p start m3
+	for i in $(seq 20); do p snapshot take m3 s$i && { [ $i -le 4 ] || p snapshot rm m3 s$((i - 4)); } || bad=1; done
+	[ "$(ls "$PENTA_HOME"/machines/m3/*.qcow2 | wc -l)" -le 6 ] || bad=1
+	for i in 17 18 19 20; do p snapshot rm m3 s$i || bad=1; done
+	[ "$(ls "$PENTA_HOME"/machines/m3/*.qcow2 | wc -l)" -le 2 ] || bad=1
+	if command -v qemu-img >/dev/null; then for f in "$PENTA_HOME"/machines/m3/*.qcow2; do [ $run = 1 ] || qemu-img check -q "$f" >/dev/null || bad=1; done; fi
+	ok $bad "twenty snapshots come and go, $([ $run = 0 ] && echo stopped || echo running)"
+done
+p stop --force m3
 echo "1..$n"

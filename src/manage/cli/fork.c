@@ -263,6 +263,12 @@ static int fork_machine(const char *name, char **names, int n, json_t *out, stru
 		r = ask(&k, e);
 	for (int i = 0; i < n && !r; i++)
 		r = make_child(&k, names[i], out, e);
+	for (unsigned i = 0; i < k.before.nnet && !r; i++)
+		if (!strncmp(k.before.net[i].spec, "switch", 6)) {
+			cli_error("warning: %s and its copies are on one switch with one and the same address; "
+				  "give each copy's card another one in its guest (ip link set address)", name);
+			break;
+		}
 	layers_free(&k.layers);
 	control_close(k.c);
 	cleanup_closep(&k.stream);

@@ -52,6 +52,7 @@ static int restore(const char *path, const struct args *a, const char **name, st
 	const struct state_info *i;
 	struct folder_status st;
 	struct vm_config c;
+	bool known = false;
 	int r;
 
 	if (fd < 0)
@@ -61,6 +62,11 @@ static int restore(const char *path, const struct args *a, const char **name, st
 	if (r)
 		goto out;
 	i = state_info(s);
+	if (!args_get(a, OPT_FORCE)) {
+		r = restoring_check_disks(i->config, &known, e);
+		if (r)
+			goto out;
+	}
 	*name = args_get(a, OPT_NAME) ? args_get(a, OPT_NAME) : i->name;
 	if (!**name) {
 		r = err_set(e, EINVAL, "%s is of a machine without a name; give it one: --name NAME",
@@ -78,7 +84,7 @@ static int restore(const char *path, const struct args *a, const char **name, st
 		folder_status(&f, &st);		/* before we hold the lock that says "running" */
 		folder_close(&f);
 		r = cli_lock(&f, *name, true, e);
-		if (!r && !args_get(a, OPT_FORCE))
+		if (!r && !known && !args_get(a, OPT_FORCE))
 			r = check_disks(*name, &st, &c, i, e);
 	} else if (r == -ENOENT) {
 		e->code = 0;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define VERSION "0.1"
@@ -116,6 +117,31 @@ static int put_overlays(struct taking *t, struct err *e)
 	return r;
 }
 
+/* The configuration with what its disks' files are now: "disks": [{"path", "mtime" in ns}]. So a
+ * restore finds out that somebody has written to them since. To be freed. */
+static char *stamped(struct vm *vm, const char *config)
+{
+	json_t *j = json_loads(config, 0, NULL), *disks = json_array();
+	json_t *list = json_object_get(json_object_get(j, "config"), "disk");
+	struct block_file f;
+	struct stat st;
+	char *text = NULL;
+
+	for (unsigned i = 0; i < vm->cfg.ndisk; i++) {
+		json_t *path = json_object_get(json_array_get(list, i), "path");
+
+		if (vm->cfg.disk[i].ro || !path || !block_files(vm->disk[i], &f, 1) || fstat(f.fd, &st) ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		json_array_append_new(disks, json_pack("{s:O, s:I}", "path", path, "mtime",
+			(json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec));
+	}
+	if (json_is_object(j) && !json_object_set_new(j, "disks", disks))
+		text = json_dumps(j, JSON_COMPACT);
+	json_decref(j);
+	return text;
+}
+
 static void go_on(struct taking *t)
 {
 	if (!t->was_paused)
@@ -126,7 +152,8 @@ static void go_on(struct taking *t)
 static int take(struct taking *t, bool live, struct err *e)
 {
 	struct vm *vm = t->c->vm;
-	const struct state_capture_options o = {
+	cleanup_free char *config = NULL;
+	struct state_capture_options o = {
 		.penta = VERSION, .name = vm->name, .config = qmp_string(t->c, "config", NULL),
 		.live = live,
 		.paused = atomic_load(&vm->m->status) == MACHINE_PAUSED,
@@ -139,7 +166,11 @@ static int take(struct taking *t, bool live, struct err *e)
 	if (r)
 		return r;
 	machine_pause(vm->m);
-	r = state_capture(&t->img, vm->m, &o, e);
+	r = sync_disks(vm, e);
+	if (!r && !live && o.config && (config = stamped(vm, o.config)))
+		o.config = config;
+	if (!r)
+		r = state_capture(&t->img, vm->m, &o, e);
 	if (!r)
 		r = sync_disks(vm, e);
 	if (!r)

@@ -7,6 +7,7 @@
 #include "vm/ram.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static int make_absolute(char **path, void *ctx, struct err *e)
 {
@@ -47,6 +48,35 @@ int restoring_config_read(const char *text, const char *name, struct vm_config *
 	if (!again)
 		return err_set(e, EINVAL, "%s does not say what machine it is of", name);
 	return vm_config_parse(c, again, strlen(again), name, e);
+}
+
+int restoring_check_disks(const char *text, bool *known, struct err *e)
+{
+	json_t *j = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL, *d;
+	json_t *disks = json_object_get(j, "disks");
+	struct stat st;
+	size_t i;
+	int r = 0;
+
+	*known = json_array_size(disks) > 0;
+	json_array_foreach(disks, i, d) {
+		const char *path = json_string_value(json_object_get(d, "path"));
+		s64 mtime = json_integer_value(json_object_get(d, "mtime"));
+
+		/* What is there now; whose it is and whether it may be opened is asked later. */
+		if (!path)
+			r = err_set(e, EINVAL, "the stream does not say which disks it is of");
+		else if (stat(path, &st))
+			r = err_errno(e, "disk %s", path);
+		else if (st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != mtime)
+			r = err_set(e, EEXIST, "disk %s has been written since the machine was saved: it "
+				    "is not what the machine's memory thinks; --force restores it all "
+				    "the same", path);
+		if (r)
+			break;
+	}
+	json_decref(j);
+	return r;
 }
 
 struct restoring { int fd; const char *name; const struct ram_from *from; };

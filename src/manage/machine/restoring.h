@@ -17,4 +17,8 @@ int restoring_config_read(const char *text, const char *name, struct vm_config *
 int restoring_start(struct folder *f, const struct vm_config *cfg, int fd, const char *name,
 		    const struct ram_from *from, struct err *e);
 
+/* Are the disks as they were when the stream with this text was written? -EEXIST: one is not, or has gone.
+ * *@known: the text says so; false for streams of versions that did not, and for block devices. */
+int restoring_check_disks(const char *text, bool *known, struct err *e);
+
 #endif
