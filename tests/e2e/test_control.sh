@@ -85,6 +85,22 @@ got = c.reply(); os.close(w)
 ok(got == {"return": {}}, "getfd: a descriptor comes with the message")
 closed = c.do("closefd", fdname="p"); ok(closed == {"return": {}} and os.read(r, 1) == b"", "closefd closes it")
 ok("error" in c.do("closefd", fdname="p") and "no descriptor came" in c.do("getfd", fdname="q")["error"]["desc"], "... and what is not there is told")
+def add(cl, **args):
+    r, w = os.pipe()
+    cl.s.sendmsg([json.dumps({"execute": "add-fd", "arguments": args}).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [w]))])
+    got = cl.reply(); os.close(w)
+    return r, got
+r1, a1 = add(c, opaque="rdwr:x"); r2, a2 = add(d, **{"fdset-id": 7}); r3, a3 = add(c, **{"fdset-id": 7})
+sets = {x["fdset-id"]: x["fds"] for x in d.do("query-fdsets")["return"]}
+ok(a1["return"]["fdset-id"] == 0 and sets == {0: [{"fd": a1["return"]["fd"], "opaque": "rdwr:x"}], 7: [{"fd": a2["return"]["fd"]}, {"fd": a3["return"]["fd"]}]}, "add-fd, query-fdsets: %s" % sets)
+ok(c.do("closefd", fdname="/dev/fdset/7") == {"return": {}} and "no such set" in c.do("closefd", fdname="/dev/fdset/8")["error"]["desc"] and "NUMBER" in c.do("closefd", fdname="/dev/fdset/7x")["error"]["desc"], "/dev/fdset/N is the name of a copy")
+ok(c.do("remove-fd", **{"fdset-id": 7, "fd": a2["return"]["fd"]}) == {"return": {}} and os.read(r2, 1) == b"", "remove-fd: one")
+ok(d.do("remove-fd", **{"fdset-id": 7}) == {"return": {}} and os.read(r3, 1) == b"" and "error" in d.do("remove-fd", **{"fdset-id": 7}), "... and the set")
+full = [add(c, **{"fdset-id": 1}) for _ in range(66)]
+good = sum("return" in g for _, g in full)
+ok(good == 63 and "at most" in full[65][1]["error"]["desc"], "sets are bounded: %d, %s" % (good, full[65][1]))
+c.do("remove-fd", **{"fdset-id": 1})
+for x, _ in full: os.close(x)
 pid = d.do("penta-info")["return"]["pid"]
 fds = lambda: len(os.listdir("/proc/%d/fd" % pid))
 before = fds()
@@ -116,6 +132,8 @@ except OSError: pass
 ok(d.do("query-status")["return"]["running"], "a message without an end is cut off")
 ok("return" in d.do("penta-set", name="stop-timeout", value="7") and d.do("penta-info")["return"]["config"]["stop-timeout"] == 7, "penta-set")
 ok("error" in d.do("penta-set", name="memory", value="1G"), "... what needs a restart is refused")
+c.s.close(); d.s.close(); time.sleep(0.3); d = Client()
+ok(d.do("query-fdsets") == {"return": []} and os.read(r1, 1) == b"", "sets go with the last client")
 ok(d.do("quit") == {"return": {}} and d.wait("SHUTDOWN") and d.line() is None, "quit: SHUTDOWN, then the end")
 print("1..%d" % n)
 P

@@ -377,6 +377,7 @@ static const struct qmp_command basic_commands[] = {
 
 const struct qmp_command *const qmp_commands[] = {
 	basic_commands,
+	qmp_fdset_commands,
 	qmp_state_commands,
 	qmp_agent_commands,
 	NULL

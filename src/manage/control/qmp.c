@@ -244,6 +244,8 @@ int qmp_take_fd(struct qmp_call *c, const char *name, struct err *e)
 {
 	struct qmp_client *cl = c->client;
 
+	if (qmp_fdset_named(name))
+		return qmp_fdset_copy(&c->qmp->fdsets, name, e);
 	for (unsigned i = 0; i < cl->nnamed; i++)
 		if (!strcmp(cl->named[i].name, name)) {
 			int fd = cl->named[i].fd;
@@ -581,6 +583,8 @@ static void cut(struct qmp *q, struct qmp_client *c)
 
 static void reap(struct qmp *q)
 {
+	bool last = false;
+
 	pthread_mutex_lock(&q->lock);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		struct qmp_client *c = q->client[i];
@@ -592,8 +596,13 @@ static void reap(struct qmp *q)
 			continue;	/* the second thread has it */
 		q->client[i] = NULL;
 		client_free(c);
+		last = true;
 	}
+	for (unsigned i = 0; i < CLIENTS; i++)
+		last &= !q->client[i];
 	pthread_mutex_unlock(&q->lock);
+	if (last)
+		qmp_fdsets_clear(&q->fdsets);
 }
 
 static void serve_once(struct qmp *q, int timeout_ms)
@@ -677,6 +686,7 @@ int qmp_new(struct qmp **out, struct vm *vm, int listen_fd, struct err *e)
 	q->vm = vm;
 	q->listen_fd = listen_fd;
 	pthread_mutex_init(&q->lock, NULL);
+	pthread_mutex_init(&q->fdsets.lock, NULL);
 	pthread_cond_init(&q->cond, NULL);
 	q->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (q->wake_fd < 0) {
@@ -717,6 +727,8 @@ void qmp_free(struct qmp *q)
 	for (unsigned i = 0; i < CLIENTS; i++)
 		if (q->client[i])
 			client_free(q->client[i]);
+	qmp_fdsets_clear(&q->fdsets);
+	pthread_mutex_destroy(&q->fdsets.lock);
 	cleanup_closep(&q->wake_fd);
 	cleanup_closep(&q->listen_fd);
 	pthread_cond_destroy(&q->cond);

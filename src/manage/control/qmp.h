@@ -48,7 +48,8 @@ struct qmp_command {
 const char *qmp_string(const struct qmp_call *c, const char *name, const char *def);
 s64 qmp_integer(const struct qmp_call *c, const char *name, s64 def);
 bool qmp_bool(const struct qmp_call *c, const char *name, bool def);
-/* Take the descriptor that the client named by "getfd". Yours to close. */
+/* Take the descriptor that the client named by "getfd", or a copy of one in the set "/dev/fdset/N".
+ * Yours to close. */
 int qmp_take_fd(struct qmp_call *c, const char *name, struct err *e);
 /* Tell the client that asked how far a slow command is: event PENTA_PROGRESS. Any thread; cheap. */
 void qmp_progress(struct qmp_call *c, u64 done, u64 total);
@@ -68,6 +69,7 @@ void qmp_free(struct qmp *q);
 /* commands.c: all tables, NULL-terminated. */
 extern const struct qmp_command *const qmp_commands[];
 extern const struct qmp_command qmp_state_commands[];	/* state_commands.c */
+extern const struct qmp_command qmp_fdset_commands[];	/* fdsets.c */
 extern const struct qmp_command qmp_agent_commands[];	/* agent_commands.c */
 const struct qmp_command *qmp_find(const char *name);
 

@@ -37,12 +37,21 @@ struct qmp_client {
 	json_t *job_args, *job_id;
 };
 
+/* Descriptors that all clients share: fdsets.c. */
+struct qmp_fdsets {
+	pthread_mutex_t lock;
+	unsigned n;
+	struct { s64 set; int fd; char *opaque; } fd[FDS_MAX];
+};
+
 struct qmp {
 	struct vm *vm;
 	int listen_fd, wake_fd;
 	pthread_t server, worker;
 	bool served, working;		/* the threads were started */
 	_Atomic bool ending;
+
+	struct qmp_fdsets fdsets;
 
 	pthread_mutex_t lock;		/* protects what is below; taken last of all locks */
 	pthread_cond_t cond;		/* a job is there, or the end */
@@ -53,5 +62,10 @@ struct qmp {
 int qmp_passed_fd(struct qmp_call *c, struct err *e);
 /* Keep @fd, which is taken, under @name; another of that name is closed. */
 int qmp_name_fd(struct qmp_call *c, const char *name, int fd, struct err *e);
+
+/* "/dev/fdset/N"? Then a new descriptor, a copy of one in the set. */
+bool qmp_fdset_named(const char *name);
+int qmp_fdset_copy(struct qmp_fdsets *s, const char *name, struct err *e);
+void qmp_fdsets_clear(struct qmp_fdsets *s);
 
 #endif
