@@ -4,7 +4,8 @@
  * The clock. A guest that was paused or restored is behind by as long as it stood. The host asks for its
  * time a few times and believes the answer that came back fastest: it was read somewhere within that
  * round trip, so the middle is off by half of it at most. Then it says how much to add, which does not
- * depend on how long those words take; and looks once more. */
+ * depend on how long those words take; and looks once more. An offset within half the round trip may be none
+ * at all: then nothing is set, and a busy guest is asked again later. */
 #include "manage/agent/host.h"
 #include "base/trace.h"
 #include "manage/agent/session.h"
@@ -21,8 +22,11 @@ DEFINE_TRACE(agent_clock, "agent.clock");
 #define ASK_MAX 24u			/* questions a look, at most */
 #define ASK_MIN 4u
 #define GOOD_NS (2 * MS)		/* a round trip that needs no better one */
-#define RIGHT_NS (1 * (s64)MS)		/* off by less is right */
+#define RIGHT_NS (1 * MS)		/* off by less is right */
 #define LOOKS_MAX 4u			/* looks, settings in between */
+#define SURE_NS (4 * MS)		/* half a round trip that says enough */
+#define AGAIN_MS 500			/* a guest that is too busy to answer soon is asked again, */
+#define AGAIN_MAX 60u			/* so often */
 
 enum retry {				/* ms until the next try to connect */
 	RETRY_CUT = 20,			/* the connection was there: a restore, a reboot */
@@ -45,6 +49,8 @@ struct agent_host {
 	u64 sent_real, sent_mono;	/* of the question under way, ns */
 	u64 best_rtt;
 	s64 best_off;
+	unsigned agains;
+	struct vm_timer again;
 	bool known;
 	s64 first_off;			/* of the last set of looks */
 	u64 sure;
@@ -107,6 +113,7 @@ static void look(struct agent_host *a)
 static void on_clock(void *ctx, u64 token, u64 realtime_ns)
 {
 	struct agent_host *a = ctx;
+	bool wrong;
 	u64 rtt;
 
 	/* An answer to nothing, or to a question from before a pause. */
@@ -130,10 +137,13 @@ static void on_clock(void *ctx, u64 token, u64 realtime_ns)
 	TRACE(agent_clock, "off=%lld rtt=%llu looks=%u", (long long)a->best_off,
 	      (unsigned long long)a->best_rtt, a->looks);
 	/* Negating what a hostile guest says must not overflow. */
-	if ((a->best_off > RIGHT_NS || a->best_off < -RIGHT_NS) && a->looks < LOOKS_MAX &&
-	    a->best_off != INT64_MIN) {
+	wrong = a->best_off == INT64_MIN ||
+		(u64)(a->best_off < 0 ? -a->best_off : a->best_off) > MAX(RIGHT_NS, a->sure);
+	if (wrong && a->looks < LOOKS_MAX && a->best_off != INT64_MIN) {
 		agent_adjust(a->s, -a->best_off);
 		flush_out(a);
+	} else if ((wrong || a->sure > SURE_NS) && a->agains++ < AGAIN_MAX) {
+		vm_timer_set(&a->again, clock_now(a->m->clock) + AGAIN_MS * MS);
 	}
 }
 
@@ -147,7 +157,17 @@ static void on_done(void *ctx, unsigned type, int error)
 
 static void set_clock(struct agent_host *a)
 {
-	a->looks = 0;
+	a->looks = a->agains = 0;
+	look(a);
+}
+
+static void look_again(void *ctx)
+{
+	struct agent_host *a = ctx;
+
+	if (!a->ready || a->asked)
+		return;
+	a->looks = 1;			/* what was off at first is known */
 	look(a);
 }
 
@@ -310,6 +330,7 @@ static void host_free(void *dev)
 		vsock_close(a->c);
 	agent_session_free(a->s);
 	vm_timer_del(&a->timer);
+	vm_timer_del(&a->again);
 	free(a);
 }
 
@@ -329,6 +350,7 @@ int agent_host_new(struct agent_host **out, struct machine *m, struct vsock *v, 
 	a->m = m;
 	a->v = v;
 	vm_timer_init(&a->timer, m->clock, try_connect, a);
+	vm_timer_init(&a->again, m->clock, look_again, a);
 	*out = a;
 	return 0;
 }
