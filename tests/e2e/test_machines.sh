@@ -60,6 +60,10 @@ p show a && says '^last end +quit'; ok $? "show: how it ended"
 p rename a b && [ "$(state b)" = off ] && ! p show a && says 'no machine "a"'; ok $? "rename"
 p start b && p ls b && says '^b +running +2 '; ok $? "the next start has what set said"
 p rm --force b && [ -z "$(ls -A "$PENTA_HOME/machines")" ]; ok $? "rm --force: nothing is left"
+p create sv --firmware "$t/rom" --memory 16M && p start sv && p save sv "$t/sv" && [ "$(stat -c %a "$t/sv")" = 600 ] && p rm sv; ok $? "save: the state is its owner's alone"
+if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+	mkdir -m 700 "$t/shut"; PENTA_HOME=$t/shut/no setpriv --reuid=65534 --clear-groups "$penta" create x --firmware /dev/null >"$t/out" 2>"$t/err"; says "Permission denied"; ok $? "a home that may not be made: says why"
+fi
 p create big --firmware "$t/rom" --memory 1T && p start big && says 'warning: big has 1 TiB of memory, and this host' && p rm -f big; ok $? "start: more memory than the host has is started, and said"
 p start b; [ $? -eq 1 ] && says 'no machine "b"'; ok $? "start: a machine that is not there"
 

@@ -6,6 +6,7 @@
 #include "manage/cli/progress.h"
 #include "manage/machine/restoring.h"
 #include <errno.h>
+#include <sys/stat.h>
 
 enum opt { OPT_RUNNING, OPT_JSON, OPT_N };
 
@@ -42,8 +43,11 @@ static void on_progress(void *ctx, u64 done, u64 total)
 static int fill(void *ctx, int fd, struct err *e)
 {
 	struct saving *s = ctx;
-	int r = control_pass_fd(s->c, "stream", fd, e);
+	int r;
 
+	if (fchmod(fd, 0600))	/* a guest's memory has its passwords and keys */
+		return err_errno(e, "make it yours alone");
+	r = control_pass_fd(s->c, "stream", fd, e);
 	if (r)
 		return r;
 	progress_begin(&s->p, "saving memory", 0, true);

@@ -71,8 +71,14 @@ static int make_dirs(char *path, struct err *e)
 		if (c && c != '/')
 			continue;
 		*s = '\0';
-		if (mkdir(path, 0777) && errno != EEXIST && access(path, F_OK))
-			return err_errno(e, "make folder %s", path);
+		if (mkdir(path, 0777) && errno != EEXIST) {
+			int why = errno;	/* not access()'s, which says less */
+
+			if (access(path, F_OK)) {
+				errno = why;
+				return err_errno(e, "make folder %s", path);
+			}
+		}
 		*s = c;
 		if (!c)
 			return 0;
