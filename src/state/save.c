@@ -277,14 +277,13 @@ static void thaw(struct state_image *img)
 	bool running = atomic_load(&m->status) == MACHINE_RUNNING;
 	struct err e = { 0 };
 
-	machine_pause(m);
+	machine_still(m);
 	if (atomic_load(&m->status) == MACHINE_PAUSED && machine_quiesce(m, NULL) == 0) {
 		machine_lock(m);
 		ram_thaw(m->ram, &e);	/* failing that, it stays private: dearer, not wrong */
 		machine_unlock(m);
 	}
-	if (running)
-		machine_resume(m);
+	machine_unstill(m, running);
 }
 
 void state_image_free(struct state_image *img)

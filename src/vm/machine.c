@@ -400,9 +400,9 @@ void machine_quit(struct machine *m)
 	loop_quit(m->loop);
 }
 
-void machine_pause(struct machine *m)
+/* life held */
+static void pause_now(struct machine *m)
 {
-	pthread_mutex_lock(&m->life);
 	if (m->status == MACHINE_RUNNING) {
 		park_all(m);
 		machine_lock(m);
@@ -410,13 +410,36 @@ void machine_pause(struct machine *m)
 		set_status(m, MACHINE_PAUSED);
 		machine_unlock(m);
 	}
+}
+
+void machine_pause(struct machine *m)
+{
+	pthread_mutex_lock(&m->life);
+	pause_now(m);
 	pthread_mutex_unlock(&m->life);
+}
+
+void machine_still(struct machine *m)
+{
+	pthread_mutex_lock(&m->life);
+	atomic_store(&m->held, true);
+	pause_now(m);
+	pthread_mutex_unlock(&m->life);
+}
+
+void machine_unstill(struct machine *m, bool resume)
+{
+	pthread_mutex_lock(&m->life);
+	atomic_store(&m->held, false);
+	pthread_mutex_unlock(&m->life);
+	if (resume)
+		machine_resume(m);
 }
 
 void machine_resume(struct machine *m)
 {
 	pthread_mutex_lock(&m->life);
-	if (m->status == MACHINE_PAUSED) {
+	if (m->status == MACHINE_PAUSED && !m->held) {
 		machine_lock(m);
 		set_status(m, MACHINE_RUNNING);
 		clock_start(m->clock);

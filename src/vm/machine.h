@@ -60,6 +60,7 @@ struct machine {
 	struct vcpu *crash_vcpu;
 	char crash_why[512];
 
+	_Atomic bool held;		/* written under life: machine_still() */
 	bool restored;			/* life: came from loaded state, and has not run yet */
 	_Atomic int status;		/* enum machine_status */
 	int exit_code;			/* for debug-exit devices; 0 otherwise */
@@ -95,6 +96,10 @@ void machine_quit(struct machine *m);		/* any thread */
  * A vCPU that reports to on_debug stays parked from then on until machine_resume(). */
 void machine_pause(struct machine *m);
 void machine_resume(struct machine *m);
+/* Pause, and stay paused whatever machine_resume() others call, until machine_unstill(): while state is
+ * being taken. One at a time. */
+void machine_still(struct machine *m);
+void machine_unstill(struct machine *m, bool resume);
 /* For a look at what stands still: all vCPUs are parked and the machine lock is held in between, in
  * whatever status the machine is. Neither the guest, whose clock goes on, nor anybody else is told. Not
  * from a vCPU thread, nor with the lock held. */

@@ -492,11 +492,34 @@ static void two_machines(void **st)
 	machine_free(a);
 }
 
+/* While state is taken nobody else lets the machine go on. */
+static void held(void **state)
+{
+	const struct machine_config cfg = { .ram_size = 2 * MiB, .ncpus = 1 };
+	struct machine *m;
+	struct err e = { 0 };
+
+	assert_int_equal(machine_new(&m, &cfg, &e), 0);
+	assert_int_equal(machine_start(m, &e), 0);
+	machine_still(m);
+	assert_int_equal(m->status, MACHINE_PAUSED);
+	machine_resume(m);
+	assert_int_equal(m->status, MACHINE_PAUSED);
+	machine_unstill(m, false);
+	assert_int_equal(m->status, MACHINE_PAUSED);
+	machine_resume(m);
+	assert_int_equal(m->status, MACHINE_RUNNING);
+	machine_still(m);
+	machine_unstill(m, true);
+	assert_int_equal(m->status, MACHINE_RUNNING);
+	machine_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bad_config), cmocka_unit_test(no_engine),
-		cmocka_unit_test(never_started), cmocka_unit_test(no_lost_wakeups),
+		cmocka_unit_test(never_started), cmocka_unit_test(held), cmocka_unit_test(no_lost_wakeups),
 		cmocka_unit_test(pause_storm), cmocka_unit_test(everything_at_once),
 		cmocka_unit_test(reset_state), cmocka_unit_test(crash),
 		cmocka_unit_test(crash_pauses), cmocka_unit_test(debug_exit), cmocka_unit_test(dump),

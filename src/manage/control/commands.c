@@ -101,6 +101,8 @@ static int stop(struct qmp_call *c, json_t **ret, struct err *e)
 static int cont(struct qmp_call *c, json_t **ret, struct err *e)
 {
 	machine_resume(c->vm->m);
+	if (atomic_load(&c->vm->m->held))
+		return err_set(e, EBUSY, "the machine's state is being taken; it stands until that is done");
 	return 0;
 }
 
@@ -116,6 +118,8 @@ static int powerdown(struct qmp_call *c, json_t **ret, struct err *e)
 
 static int reset(struct qmp_call *c, json_t **ret, struct err *e)
 {
+	if (atomic_load(&c->vm->m->held))
+		return err_set(e, EBUSY, "the machine's state is being taken; it stands until that is done");
 	machine_lock(c->vm->m);
 	machine_request_reset(c->vm->m);
 	machine_unlock(c->vm->m);

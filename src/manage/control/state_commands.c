@@ -144,8 +144,7 @@ static char *stamped(struct vm *vm, const char *config)
 
 static void go_on(struct taking *t)
 {
-	if (!t->was_paused)
-		machine_resume(t->c->vm->m);
+	machine_unstill(t->c->vm->m, !t->was_paused);
 }
 
 /* Stop, take all but memory, and, @live, freeze that; then the guest may go on. On failure it does. */
@@ -165,7 +164,7 @@ static int take(struct taking *t, bool live, struct err *e)
 	r = state_complete(vm->m, e);
 	if (r)
 		return r;
-	machine_pause(vm->m);
+	machine_still(vm->m);		/* another client's cont must wait */
 	r = sync_disks(vm, e);
 	if (!r && !live && o.config && (config = stamped(vm, o.config)))
 		o.config = config;
@@ -207,8 +206,8 @@ static int save(struct qmp_call *c, json_t **ret, struct err *e)
 		if (!hold)
 			go_on(&t);
 		r = state_write(t.img, t.fd, true, on_progress, c, e);
-		if (r && hold)
-			go_on(&t);
+		if (hold)
+			machine_unstill(t.c->vm->m, r && !t.was_paused);
 	}
 	taking_end(&t);
 	return r;
