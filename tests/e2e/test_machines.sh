@@ -154,7 +154,7 @@ fi
 p create s1 --firmware "$t/rom" --memory 16M; p create s2 --firmware "$t/rom" --memory 16M
 p autostart on s1 && p autostart ls && [ "$(cat "$t/out")" = s1 ]; ok $? "autostart on, ls"
 p autostart run && [ "$(state s1) $(state s2)" = "running off" ] && p autostart run; ok $? "autostart run: those marked, again is no error"
-p autostart unit && says 'ExecStart="/.*penta" autostart run'; ok $? "autostart unit"
+p autostart unit && says 'ExecStart="/.*penta" autostart run' && says "^Environment=\"PENTA_HOME=$PENTA_HOME\"$"; ok $? "autostart unit: knows where the machines are"
 p set s1 --stop-timeout 0 && p autostart stop && [ "$(state s1)" = off ]; ok $? "autostart stop"
 p rm s1 s2
 

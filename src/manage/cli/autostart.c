@@ -82,6 +82,20 @@ static int marked(char ***names, int *n, struct err *e)
 	return r;
 }
 
+/* Where the machines are, if not where penta looks without being told. '%' and '"' mean something there. */
+static void print_home(const char *variable)
+{
+	const char *v = getenv(variable);
+
+	if (!v || v[0] != '/')
+		return;
+	printf("Environment=\"%s=", variable);
+	for (; *v; v++)
+		if ((u8)*v >= ' ')
+			printf("%s%c", *v == '%' ? "%" : *v == '"' || *v == '\\' ? "\\" : "", *v);
+	puts("\"");
+}
+
 static int print_unit(void)
 {
 	bool root = geteuid() == 0;
@@ -91,12 +105,15 @@ static int print_unit(void)
 		strcpy(exe, "/usr/local/bin/penta");
 	/* The machines' processes outlive `run`, and end by `stop`. */
 	printf("[Unit]\nDescription=penta machines that start with the %s\n%s\n"
-	       "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=\"%s\" autostart run\n"
-	       "ExecStop=\"%s\" autostart stop\nTimeoutStopSec=10min\nKillMode=none\n\n"
-	       "[Install]\nWantedBy=%s\n",
+	       "[Service]\n",
 	       root ? "host" : "user's session",
 	       root ? "After=network-online.target local-fs.target\nWants=network-online.target\n"
-		    : "", exe, exe, root ? "multi-user.target" : "default.target");
+		    : "");
+	print_home("PENTA_HOME");
+	print_home("XDG_DATA_HOME");
+	printf("Type=oneshot\nRemainAfterExit=yes\nExecStart=\"%s\" autostart run\n"
+	       "ExecStop=\"%s\" autostart stop\nTimeoutStopSec=10min\nKillMode=none\n\n"
+	       "[Install]\nWantedBy=%s\n", exe, exe, root ? "multi-user.target" : "default.target");
 	return EXIT_DONE;
 }
 
