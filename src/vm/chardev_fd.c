@@ -35,6 +35,7 @@ struct chardev_fd {
 
 	int in, out;			/* -1: none or ended; watched unless plain */
 	bool in_ours, out_ours;		/* to be closed by us */
+	int in_ended;			/* @in when its end has come (on a vCPU, which closes nothing) */
 	bool in_plain, out_plain;	/* a regular file: always ready */
 	bool in_sock, out_sock, out_pipe;
 	int restore_in, restore_out;	/* file status flags to put back, or -1 */
@@ -208,8 +209,7 @@ static void deliver(struct chardev_fd *f)
 static void end_in(struct chardev_fd *f)
 {
 	watch_in(f, false);
-	if (f->in_ours)
-		close(f->in);
+	f->in_ended = f->in;
 	f->in = -1;
 	if (f->o.in == f->o.out)
 		close_out(f);
@@ -375,8 +375,8 @@ static void fd_free(struct chardev *c)
 		fcntl(f->o.in, F_SETFL, f->restore_in);
 	if (f->restore_out >= 0)
 		fcntl(f->o.out, F_SETFL, f->restore_out);
-	if (f->in_ours && f->in >= 0)
-		close(f->in);
+	if (f->in_ours && (f->in >= 0 || f->in_ended >= 0))
+		close(f->in >= 0 ? f->in : f->in_ended);
 	if (f->out_ours && f->out >= 0)
 		close(f->out);
 	free(f->obuf);
@@ -399,7 +399,7 @@ int chardev_fd_new(struct chardev **out, struct loop *l, const struct chardev_fd
 	f->c.connected = true;
 	f->loop = l;
 	f->o = *o;
-	f->in = f->out = f->restore_in = f->restore_out = -1;
+	f->in = f->in_ended = f->out = f->restore_in = f->restore_out = -1;
 	f->obuf = malloc(OUT_MAX);
 	rc = f->obuf ? open_side(f, true, e) : err_set(e, ENOMEM, "no memory for a character device");
 	if (!rc)
