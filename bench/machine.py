@@ -3,7 +3,8 @@
 within what is measured. PENTA is the program, PENTA_HOME where its machines are. In the guest a shell
 without echo is at the serial console. Prints milliseconds, a line each.
 machine.py restore NAME FILE    `penta restore` until the guest's prompt answers an Enter
-machine.py fork NAME NEW...     `penta fork` until it has ended; then until each NEW has answered
+machine.py fork NAME NEW...     `penta fork` until it has ended; then until each NEW has answered; and
+machine.py fork-exec NAME NEW... the same, with a guest that has the agent
 machine.py ask NAME...          until each has answered: a command's output, through the console
 machine.py exec NAME...         the same through the agent: `penta exec`"""
 import os, selectors, socket, subprocess, sys, time
@@ -63,27 +64,43 @@ def ask(names):
 	answers(names, b"echo sum $((123456 * 1000 + 789))\r", b"sum 123456789")
 
 
+def execs(names):
+	run = {n: subprocess.Popen([PENTA, "exec", n, "expr", "123456", "+", "1"], stdin=subprocess.DEVNULL,
+				   stdout=subprocess.PIPE) for n in names}
+	silent = []
+	end = time.monotonic() + LIMIT
+	for n, p in run.items():
+		try:
+			out = p.communicate(timeout=max(0.1, end - time.monotonic()))[0]
+		except subprocess.TimeoutExpired:
+			p.kill()
+			out = b""
+		if out.strip() != b"123457":
+			silent.append(n)
+	if silent:
+		sys.exit("no answer from %d of %d: %s" % (len(silent), len(names), " ".join(silent[:5])))
+
+
 def main():
 	what, names = sys.argv[1], sys.argv[2:]
 	start = time.monotonic()
+
 	def lap():
 		print("%.1f" % ((time.monotonic() - start) * 1000), flush=True)
 	if what == "restore":
 		penta("restore", names[1], "--name", names[0])
 		lap()
 		ask(names[:1])
-	elif what == "fork":
+	elif what in ("fork", "fork-exec"):
 		penta("fork", *names)
 		lap()
-		ask(names[1:])
+		(execs if what == "fork-exec" else ask)(names[1:])
 	elif what == "ask":
 		ask(names)
 	elif what == "exec":
-		for n in names:
-			out = subprocess.run([PENTA, "exec", n, "expr", "123456", "+", "1"], stdin=subprocess.DEVNULL,
-					     stdout=subprocess.PIPE, timeout=LIMIT).stdout
-			if out.strip() != b"123457":
-				sys.exit("%s: no answer" % n)
+		execs(names)
+	else:
+		sys.exit(__doc__)
 	lap()
 
 
