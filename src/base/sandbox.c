@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <execinfo.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -137,7 +138,10 @@ static void once(void)
 			strncpy(call_name[i], s, NR_NAME - 1);
 		free(s);
 	}
-	/* What libraries open when first used: the time zone, and libgcc for BUG()'s trace. */
+	/* What libraries open when first used: the time zone, and libgcc for BUG()'s trace. And malloc:
+	 * a thread's own heap that shrinks asks /proc/sys/vm/overcommit_memory, some day; the common heap,
+	 * by brk(), does not. */
+	mallopt(M_ARENA_MAX, 1);
 	tzset();
 	backtrace(pc, ARRAY_SIZE(pc));
 	sigfillset(&sa.sa_mask);

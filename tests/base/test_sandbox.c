@@ -202,6 +202,45 @@ static void test_dodges(void **state)
 	}
 }
 
+/* A thread that frees so much that malloc gives memory back. */
+static void *much(void *arg)
+{
+	static void *p[200];
+
+	sandbox_enter(box, SANDBOX_IO);
+	for (unsigned i = 0; i < ARRAY_SIZE(p); i++)
+		memset(p[i] = malloc(60000), 1, 60000);
+	for (unsigned i = ARRAY_SIZE(p); i--; )
+		free(p[i]);
+	return NULL;
+}
+
+static void do_much(void)
+{
+	pthread_t t;
+
+	if (!pthread_create(&t, NULL, much, NULL))
+		pthread_join(t, NULL);
+}
+
+static void test_heap(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct err e = { 0 };
+
+		if (sandbox_new(&box, SANDBOX_NEED_ALL, &e))
+			_exit(99);
+		do_much();
+		_exit(7);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static pthread_barrier_t bar;
 
 static void *thread_main(void *arg)
@@ -353,7 +392,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_never), cmocka_unit_test(test_by_class),
-		cmocka_unit_test(test_dodges), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_heap), cmocka_unit_test(test_dodges), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_lives), cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_needs), cmocka_unit_test(test_probe),
 	};
