@@ -42,8 +42,6 @@ int image_info(const char *path, struct image_info *out, struct err *e)
 	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, &out->file_size) < 0)
 		return err_errno(e, "%s: size of the device", path);
 	out->in_use = file_written(fd);
-	if (out->in_use)
-		image_holder(fd, out->holder, sizeof(out->holder));
 	n = pread(fd, buf, QCOW2_HEAD, 0);
 	if (n < 0)
 		return err_errno(e, "%s", path);
@@ -69,6 +67,15 @@ int image_info(const char *path, struct image_info *out, struct err *e)
 	return *h->backing ? backing_path(path, h->backing, out->backing_path,
 					  sizeof(out->backing_path), e)
 			   : 0;
+}
+
+void image_info_holder(const char *path, struct image_info *i)
+{
+	cleanup_close int fd = i->in_use ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+					 : -1;
+
+	if (fd >= 0)
+		image_holder(fd, i->holder, sizeof(i->holder));
 }
 
 /* --- making --- */

@@ -32,7 +32,7 @@ struct image_info {
 	u64 size;			/* of the disk, bytes */
 	u64 allocated, file_size;	/* on the host, bytes */
 	bool in_use;			/* somebody has it open for writing */
-	char holder[128];		/* who, where known: "penta (pid 7, penta run ...)" */
+	char holder[128];		/* who: see image_info_holder() */
 	/* qcow2; else zero */
 	unsigned version, cluster_bits, refcount_bits, nsnapshots;
 	bool dirty, corrupt, zstd;
@@ -41,6 +41,8 @@ struct image_info {
 };
 /* Look at one file (not at its backing). Takes no lock. */
 int image_info(const char *path, struct image_info *out, struct err *e);
+/* Fill in who has it open, where known: "penta (pid 7, penta run ...)". Looks at every process. */
+void image_info_holder(const char *path, struct image_info *i);
 
 /* Who has @fd's file locked, for messages: "penta (pid 7: penta run web)"; "" when unknown. */
 void image_holder(int fd, char *buf, size_t len);

@@ -145,10 +145,11 @@ static int look(const char *path, struct image_info *info, struct err *e)
 {
 	int r = image_info(path, info, e);
 
-	if (!r && info->in_use)
-		r = err_set(e, EBUSY, "%s is in use%s%s", path, info->holder[0] ? " by " : "",
-			    info->holder);
-	return r;
+	if (r || !info->in_use)
+		return r;
+	image_info_holder(path, info);
+	return err_set(e, EBUSY, "%s is in use%s%s", path, info->holder[0] ? " by " : "",
+		       info->holder);
 }
 
 static int full(const struct folder *to, struct vm_disk *d, const char *from,

@@ -98,7 +98,10 @@ int image_done(const char *path, bool json)
 
 	if (!json)
 		return EXIT_DONE;
-	return image_info(path, &i, &e) ? fail(&e) : print_json(info_json(path, &i));
+	if (image_info(path, &i, &e))
+		return fail(&e);
+	image_info_holder(path, &i);
+	return print_json(info_json(path, &i));
 }
 
 /* --- create --- */
@@ -218,6 +221,7 @@ static int info(const struct args *a, int npos, char **pos)
 				BLOCK_CHAIN_MAX);
 		if (r)
 			break;
+		image_info_holder(path, &i);
 		if (json)
 			json_array_append_new(chain, info_json(path, &i));
 		else
