@@ -131,7 +131,7 @@ _penta()
 		--sandbox) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		--autostart) COMPREPLY=($(compgen -W "on off" -- "$cur")); return ;;
 		esac
-		words="--unset --json --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help"
+		words="--unset --memory-target --json --machine --engine --memory --cpus --cpu --kernel --initrd --append --firmware --boot --disk --net --pcap --serial --console --share --vsock --balloon --on-crash --sandbox --user --autostart --stop-timeout --help"
 		[[ $cur == -* ]] || words="$words $(penta completion --machines 2>/dev/null)"
 		;;
 	rm)
@@ -194,7 +194,7 @@ _penta()
 		--backing-format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
 		--cluster) COMPREPLY=($(compgen -W "4K 64K 1M 2M" -- "$cur")); return ;;
 		esac
-		words="--format --backing --backing-format --cluster --force --help"
+		words="--format --backing --backing-format --cluster --force --json --help"
 		;;
 	info)
 		case $prev in
@@ -212,13 +212,13 @@ _penta()
 		--format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
 		--cluster) COMPREPLY=($(compgen -W "4K 64K 1M 2M" -- "$cur")); return ;;
 		esac
-		words="--from --format --cluster --size --force --help"
+		words="--from --format --cluster --size --force --json --help"
 		;;
 	resize)
 		case $prev in
 		--format) COMPREPLY=($(compgen -W "raw qcow2" -- "$cur")); return ;;
 		esac
-		words="--format --shrink --help"
+		words="--format --shrink --json --help"
 		;;
 	build)
 		case $prev in
@@ -227,7 +227,7 @@ _penta()
 		--include) COMPREPLY=($(compgen -W "gcc,make openssh-server python3" -- "$cur")); return ;;
 		--mode) COMPREPLY=($(compgen -W "auto root unshare fakechroot" -- "$cur")); return ;;
 		esac
-		words="--release --size --include --mirror --hostname --mode --force --verbose --help"
+		words="--release --size --include --mirror --hostname --mode --force --verbose --json --help"
 		[[ $cur == -* ]] || words="$words debian"
 		;;
 		esac; fi ;;

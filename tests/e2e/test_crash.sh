@@ -11,7 +11,7 @@ for w in 0 1 2 3 4; do
 	nasm -f elf32 -DWHICH=$w -o "$t/$w.o" tests/guests/crash.asm && ld -n -m elf_i386 -Ttext 0x100000 -e _start -o "$t/$w.elf" "$t/$w.o" || exit 1
 done
 ok() { n=$((n + 1)); if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; cat "$t/out" "$t/err" | tail -n 40 | sed 's/^/  /'; fi; }
-run() { timeout -k 5 20 "$penta" run --engine soft --memory 16M "$@" </dev/null >"$t/out" 2>"$t/err"; rc=$?; }
+run() { timeout -k 5 20 "$penta" run ${PENTA_RUN_OPTIONS:-} --engine soft --memory 16M "$@" </dev/null >"$t/out" 2>"$t/err"; rc=$?; }
 
 run --kernel "$t/0.elf" --on-crash exit
 [ $rc -ne 0 ] && [ $rc -lt 100 ] && grep -q UP "$t/out" && grep -qi 'triple fault' "$t/err" && grep -qi 'rip' "$t/err"; ok $? "triple fault: reported with registers, status not 0"
