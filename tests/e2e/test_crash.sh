@@ -21,10 +21,10 @@ run --kernel "$t/2.elf" --on-crash exit
 [ $rc -ne 0 ] && [ $rc -lt 100 ] && grep -q UP "$t/out" && grep -qi 'halted' "$t/err" && grep -qi 'rip' "$t/err"; ok $? "halted for ever with interrupts off: reported with registers"
 run --kernel "$t/3.elf"
 [ $rc -eq 15 ]; ok $? "debug exit port: the guest's code is the exit status"
-(timeout -k 5 4 "$penta" run --engine soft --memory 16M --kernel "$t/0.elf" --on-crash reset </dev/null >"$t/out" 2>"$t/err"); rc=$?
+(timeout -k 5 4 "$penta" run ${PENTA_RUN_OPTIONS:-} --engine soft --memory 16M --kernel "$t/0.elf" --on-crash reset </dev/null >"$t/out" 2>"$t/err"); rc=$?
 [ $rc -eq 124 ] && [ "$(grep -c UP "$t/out")" -ge 3 ]; ok $? "on-crash reset: the guest starts again and again"
-(timeout -k 5 3 "$penta" run --engine soft --memory 16M --kernel "$t/0.elf" --on-crash pause </dev/null >"$t/out" 2>"$t/err"); rc=$?
+(timeout -k 5 3 "$penta" run ${PENTA_RUN_OPTIONS:-} --engine soft --memory 16M --kernel "$t/0.elf" --on-crash pause </dev/null >"$t/out" 2>"$t/err"); rc=$?
 [ $rc -eq 124 ] && [ "$(grep -c UP "$t/out")" -eq 1 ] && grep -qi 'triple fault' "$t/err"; ok $? "on-crash pause: the guest stays as it fell"
-(timeout -k 5 2 "$penta" run --engine soft --memory 16M --kernel "$t/4.elf" </dev/null >"$t/out" 2>"$t/err"); rc=$?
+(timeout -k 5 2 "$penta" run ${PENTA_RUN_OPTIONS:-} --engine soft --memory 16M --kernel "$t/4.elf" </dev/null >"$t/out" 2>"$t/err"); rc=$?
 [ $rc -eq 124 ]; ok $? "a guest that spins with interrupts off ends on SIGTERM at once"
 echo "1..$n"
